@@ -1,0 +1,1 @@
+"""Language models: where they run, what they cost, and how they are reached."""

@@ -1,0 +1,1 @@
+"""Recipes: one way of tuning a file."""

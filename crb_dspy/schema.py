@@ -19,12 +19,16 @@ _FIELDS = {"key", "title", "guidance", "instruction"}
 
 @dataclass(frozen=True)
 class Category:
-    """One kind of finding: its key everywhere, its title, what belongs there, the seed prompt."""
+    """One kind of finding: its key everywhere, its title, what belongs there, the seed prompt.
+
+    `max_tokens` is the longest answer that is waited for.
+    """
 
     key: str
     title: str
     guidance: str
     instruction: str
+    max_tokens: int = 320
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,22 @@ def load_schema(name: str) -> Schema:
     return Schema(path.stem, _categories(path, table.get("category")))
 
 
+def _check(where: str, entry: dict[str, object]) -> None:
+    texts = {name: value for name, value in entry.items() if name != "max_tokens"}
+    if set(texts) != _FIELDS or not all(isinstance(v, str) and v for v in texts.values()):
+        raise UserError(f"{where}: needs the texts {', '.join(sorted(_FIELDS))}, and no other")
+    tokens = entry.get("max_tokens", 1)
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
+        raise UserError(f"{where}: max_tokens must be a whole number above 0")
+
+
 def _categories(path: Path, entries: object) -> tuple[Category, ...]:
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path}: needs at least one [[category]] table")
     seen: set[str] = set()
     for number, entry in enumerate(entries, 1):
         where = f"{path}: category {number}"
-        if set(entry) != _FIELDS or not all(isinstance(v, str) and v for v in entry.values()):
-            raise UserError(f"{where}: needs the texts {', '.join(sorted(_FIELDS))}, and no other")
+        _check(where, entry)
         if not _KEY.fullmatch(entry["key"]):
             raise UserError(f"{where}: key '{entry['key']}' may hold letters, digits and _ only")
         if entry["key"] in seen:

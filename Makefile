@@ -1,0 +1,39 @@
+# Set-up, checks and the main command; every target can be run again and does no work twice.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STORE ?= sqlite:///mlruns/mlflow.db
+PORT ?= 5000
+
+.PHONY: compile test check venv ui clean
+
+compile: venv
+	$(RUN) -m crb_dspy.compile $(ARGS)
+
+test: check
+	$(RUN) -m pytest
+
+check: venv
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+
+venv: $(VENV)/installed
+
+# Debian's Python comes without ensurepip: there, virtualenv makes the environment.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV) || { \
+	  $(PYTHON) -m pip install --quiet --target $(VENV)/bootstrap virtualenv && \
+	  PYTHONPATH=$(VENV)/bootstrap $(PYTHON) -m virtualenv --clear-app-data $(VENV); }
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable '.[local,dev]'
+	touch $@
+
+# Without its job executor the server is up in seconds.
+ui: venv
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow ui \
+	  --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,75 @@
+"""A folder of brat standoff files: NAME.txt with the report, NAME.ann with its entities.
+
+    T1<TAB>Age 2 12<TAB>5-year-old
+    T2<TAB>Sign_symptom 40 45;61 66<TAB>liver edema
+
+The type is the category. A discontinuous entity becomes one quote, from its first piece to its
+last, so that it stands in the report as it is. A .txt without .ann is a case without gold; its
+other lines (relations, events, attributes, notes) are left aside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from crb_dspy.benchmarks.source import Raw, decoded
+from crb_dspy.cases import Case
+from crb_dspy.errors import UserError
+from crb_dspy.schema import Schema
+
+HEADING = "Case report"
+_ENTITY = re.compile(r"T\S*\t(?P<type>\S+) (?P<spans>\d+ \d+(?:;\d+ \d+)*)\t(?P<text>.*)")
+
+
+def claims(source: str) -> bool:
+    """Take every folder."""
+    return Path(source).is_dir()
+
+
+def read(source: str, schema: Schema) -> Raw:
+    """Read all pairs of a folder, in the order of their names; UserError names file and line."""
+    folder, ignored = Path(source), Counter[str]()
+    texts, notes = ({p.stem: p for p in sorted(folder.glob(f"*.{e}"))} for e in ("txt", "ann"))
+    if not texts:
+        raise UserError(f"{source}: no .txt file in this folder; brat keeps a report in NAME.txt")
+    if stray := next((name for name in notes if name not in texts), None):
+        raise UserError(f"{notes[stray]}: there is no {stray}.txt beside it")
+    cases = tuple(_case(texts[name], notes.get(name), schema, ignored) for name in texts)
+    if ignored and not any(quotes for case in cases for quotes in (case.gold or {}).values()):
+        types, known = ", ".join(sorted(ignored)), ", ".join(schema.keys)
+        raise UserError(f"{source}: no type of entity is a category: found {types}; known: {known}")
+    return Raw(cases, ignored=dict(sorted(ignored.items())))
+
+
+def _case(text: Path, notes: Path | None, schema: Schema, ignored: Counter[str]) -> Case:
+    report = decoded(text)
+    if not report.strip():
+        raise UserError(f"{text}: case '{text.stem}': the report is empty")
+    if notes is None:
+        return Case(text.stem, {HEADING: report})
+    gold: dict[str, list[str]] = {key: [] for key in schema.keys}
+    for number, line in enumerate(decoded(notes).removeprefix("\ufeff").split("\n"), 1):
+        if not line.startswith("T"):
+            continue
+        category, quote = _entity(f"{notes}, line {number}: case '{text.stem}'", line, report)
+        if category in gold:
+            gold[category].append(quote)
+        else:
+            ignored[category] += 1
+    return Case(text.stem, {HEADING: report}, {k: tuple(quotes) for k, quotes in gold.items()})
+
+
+def _entity(where: str, line: str, report: str) -> tuple[str, str]:
+    """Return type and quote of a T line, whose own copy of the words must agree."""
+    match = _ENTITY.fullmatch(line.rstrip("\r"))
+    if not match:
+        raise UserError(f"{where}: not an entity: T1<TAB>Type start end<TAB>text is expected")
+    spans = sorted(tuple(map(int, span.split())) for span in match["spans"].split(";"))
+    found = " ".join(" ".join(report[start:end] for start, end in spans).split())
+    named = " ".join(match["text"].split())
+    if not found or found != named:
+        at = match["spans"]
+        raise UserError(f"{where}: the report has '{found[:60]}' at {at}, not '{named[:60]}'")
+    return match["type"], report[spans[0][0] : spans[-1][1]]

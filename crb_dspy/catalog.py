@@ -1,0 +1,85 @@
+"""Programs and optimizers by name: one file each, found where they lie, or a user's own file."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from crb_dspy.errors import UserError
+from crb_dspy.program import ExtractionProgram
+from crb_dspy.recipe import Recipe
+from crb_dspy.schema import Schema, unknown
+
+
+def names(kind: str) -> list[str]:
+    """Return the names that the catalog of "programs" or "optimizers" holds."""
+    package = importlib.import_module(f"crb_dspy.{kind}")
+    files = (file for folder in package.__path__ for file in Path(folder).glob("[a-z]*.py"))
+    return sorted(file.stem for file in files)
+
+
+def build_program(name: str, schema: Schema, options: Mapping[str, Any]) -> ExtractionProgram:
+    """Return a new program by catalog name or `FILE.py:Class`; UserError if it cannot be had."""
+    found = _find("program", "programs", name, lambda module: _only_program(module, name))
+    if not (isinstance(found, type) and issubclass(found, ExtractionProgram)):
+        raise UserError(f"program '{name}': must be a subclass of crb_dspy.program.ExtractionProgram")
+    _check_options(f"program '{name}'", (found.build, ExtractionProgram.__init__), options)
+    return found(schema, **options)
+
+
+def find_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
+    """Return a recipe by catalog name or `FILE.py:function`, its options checked by name."""
+    found = _find("optimizer", "optimizers", name, lambda module: getattr(module, name))
+    if not callable(found):
+        raise UserError(f"optimizer '{name}': must be a function")
+    _check_options(f"optimizer '{name}'", (found,), options)
+    recipe: Recipe = found
+    return recipe
+
+
+def _find(kind: str, package: str, name: str, pick: Callable[[ModuleType], object]) -> object:
+    if ".py:" in name:
+        path, _, attribute = name.rpartition(":")
+        return _own(kind, Path(path), attribute)
+    if name not in (choices := names(package)):
+        raise UserError(f"{unknown(kind, name, choices)}, or name FILE.py:NAME")
+    return pick(importlib.import_module(f"crb_dspy.{package}.{name}"))
+
+
+def _own(kind: str, path: Path, attribute: str) -> object:
+    if not path.is_file():
+        raise UserError(f"{kind} '{path}:{attribute}': no such file")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{kind} '{path}': not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, attribute):
+        raise UserError(f"{kind} '{path}:{attribute}': the file defines no '{attribute}'")
+    return getattr(module, attribute)
+
+
+def _only_program(module: ModuleType, name: str) -> object:
+    """Return the one program class that a catalog file defines."""
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    own = [value for value in classes if value.__module__ == module.__name__]
+    return next(value for value in own if issubclass(value, ExtractionProgram))
+
+
+def _check_options(
+    owner: str, functions: Iterable[Callable[..., Any]], options: Mapping[str, Any]
+) -> None:
+    known = [
+        parameter.name
+        for function in functions
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    for option in options:
+        if option not in known:
+            raise UserError(f"{owner}: {unknown('option', option, known or ['none at all'])}")

@@ -1,0 +1,110 @@
+"""Tune a prompt program on annotated cases and show what it gained.
+
+    python -m crb_dspy.compile [EXPERIMENT.toml] [--set key=value ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crb_dspy.command import run as run_command
+
+if TYPE_CHECKING:
+    from crb_dspy.flow import Plan, Result
+
+QUICKSTART = Path(__file__).parents[1] / "experiments" / "quickstart.toml"
+
+
+def main(argv: list[str]) -> int:
+    """Read the arguments, compile, print the result."""
+    arguments = _parser().parse_args(argv)
+    from crb_dspy.config import read_experiment, setting
+
+    flags = vars(arguments)
+    changes: dict[str, Any] = dict(setting(text) for text in flags.pop("set"))
+    path, dry = flags.pop("experiment"), flags.pop("dry_run")
+    if categories := flags.pop("categories"):
+        changes["categories"] = [key.strip() for key in categories.split(",") if key.strip()]
+    changes |= {name: value for name, value in flags.items() if value is not None}
+    experiment = read_experiment(path or QUICKSTART, changes)
+    from crb_dspy import flow
+
+    planned = flow.plan(experiment)
+    _announce(planned, flow.estimate(planned))
+    if not dry:
+        _report(flow.run(planned))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m crb_dspy.compile",
+        description="Tune a prompt program on annotated case reports and show what it gained.",
+        epilog="Precedence: defaults, then the experiment file, then flags.",
+    )
+    parser.add_argument(
+        "experiment", nargs="?", type=Path, help="TOML file (default: experiments/quickstart.toml)"
+    )
+    parser.add_argument("--program", help="category_specific, monolithic, or FILE.py:Class")
+    parser.add_argument("--optimizer", help="none, labeled, bootstrap, or FILE.py:function")
+    parser.add_argument("--model", help="local/NAME, local/PATH.gguf, or any LiteLLM model")
+    parser.add_argument("--api-base", help="address of a local server, with /v1")
+    parser.add_argument("--data", help="sample, a case JSONL, a hub table, or a brat folder")
+    parser.add_argument("--limit", type=int, help="use this many cases")
+    parser.add_argument("--categories", help="some categories only, as KEY,KEY,...")
+    parser.add_argument("--seed", type=int, help="of the split and all chance")
+    parser.add_argument("--threads", type=int, help="calls under way at once")
+    parser.add_argument("--out", help="folder of the artefacts (default: mlruns/out)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="any key of an experiment"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run, and stop")
+    return parser
+
+
+def _announce(planned: Plan, calls: dict[str, int | None]) -> None:
+    experiment, sides = planned.experiment, planned.split
+    print(f"{experiment.name}: {experiment.program}, {experiment.optimizer}, {experiment.model}")
+    sizes = f"{len(sides.train)} train, {len(sides.validation)} validation, {len(sides.test)} test"
+    print(f"data       {experiment.data}: {sizes} cases, {len(planned.schema.keys)} categories")
+    levels = ", ".join(f"{n} {level}" for level, n in planned.loaded.levels.items() if n)
+    print(f"gold       {levels or 'no quotes'}")
+    for case, category, quote in planned.loaded.ungrounded[:20]:
+        print(f"           not in its report: {case} {category}: {quote[:60]!r}")
+    if more := len(planned.loaded.ungrounded) - 20:
+        print(f"           and {more} more" if more > 0 else "", end="\n" if more > 0 else "")
+    phases = ", ".join(f"{name} {'unknown' if n is None else n}" for name, n in calls.items())
+    print(f"requests   at most {sum(n or 0 for n in calls.values())}: {phases}", flush=True)
+
+
+def _report(result: Result) -> None:
+    from crb_dspy.flow import metrics
+    from crb_dspy.stats import verdict
+    from crb_dspy.tracking import uri
+
+    found, gain, usage = metrics(result), result.difference, result.usage
+    errors = [row for row in result.tuned if row.error]
+    cells = len(result.tuned)
+    print(f"\nbaseline   {found['test/score_baseline']:.3f}  ({gain.cases} test cases, {cells} cells)")
+    print(f"tuned      {found['test/score']:.3f}")
+    interval = f"95 % interval {gain.low:+.3f} to {gain.high:+.3f}, p = {gain.p:.2g}"
+    if gain.low != gain.low:
+        interval = "no interval from a single group"
+    print(f"difference {gain.difference:+.3f}  {interval}: {verdict(gain)}")
+    saved = sum(row.salvaged for row in errors)
+    print(f"errors     {len(errors)} of {cells} cells, {saved} of them salvaged")
+    cached = usage.asked - usage.calls - usage.failures
+    print(f"calls      {usage.calls} ({max(cached, 0)} more from the cache, {usage.failures} failed)")
+    print(
+        f"tokens     {usage.prompt_tokens} sent ({usage.computed_tokens} computed), "
+        f"{usage.completion_tokens} generated"
+    )
+    print(f"seconds    {result.seconds:.0f}")
+    print(f"artefacts  {result.folder}; MLflow run {result.run}")
+    print(f"compare    make ui, or: mlflow ui --backend-store-uri {uri()}")
+
+
+if __name__ == "__main__":
+    run_command(main)

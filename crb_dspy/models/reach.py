@@ -1,0 +1,160 @@
+"""From a model's name to a model that answers: embedded, on a local server, or behind an API."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dspy
+from dspy.lm15 import Config, InvalidRequestError, Message, Request, UnsupportedFeatureError
+from dspy.utils.callback import BaseCallback
+
+from crb_dspy.cases import fingerprint
+from crb_dspy.errors import RunError, UserError
+from crb_dspy.models.engine import Engine
+from crb_dspy.models.meter import Meter
+
+# LiteLLM would fetch its price list at import.
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+
+_PROBE = {
+    "type": "json_schema",
+    "schema": {
+        "type": "object",
+        "properties": {"answer": {"type": "array", "items": {"type": "string"}}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is reached and asked; temperature 0 to 2, context and slots of a local one."""
+
+    model: str
+    api_base: str | None = None
+    temperature: float = 0.0
+    seed: int = 0
+    context: int = 8192
+    timeout: float = 600.0
+    threads: int = 1
+
+
+class Model:
+    """A model, its meter, and the cache of its answers.
+
+    Nothing is started or asked until the first request that the cache does not hold.
+    `identity` changes with all that may change an answer: DSPy's own cache key leaves out the
+    server, so that two servers with one model name would share answers.
+    """
+
+    def __init__(self, settings: Settings, cache: Path) -> None:
+        self.settings, self.meter = settings, Meter()
+        self._server: Any = None
+        self.identity = fingerprint(settings.model, settings.api_base, _weights(settings.model))
+        self._cache = cache / self.identity
+        self.engine = Engine(self._connect, self.meter, settings.threads)
+        self.lm = dspy.LM(
+            settings.model,
+            engine=self.engine,
+            temperature=settings.temperature,
+            # At temperature 0 a seed changes nothing but the key of the cache.
+            **({"seed": settings.seed} if settings.temperature else {}),
+            num_retries=3,
+            callbacks=[_Asked(self.meter)],
+        )
+
+    def open(self) -> None:
+        """Make DSPy cache answers on disk, and check that the model answers unless it ever did.
+
+        UserError that says what was tried and what to do.
+        """
+        dspy.configure_cache(disk_cache_dir=str(self._cache), restrict_pickle=True)
+        answered = self._cache / "answered.json"
+        if answered.is_file():
+            self.engine.supports_response_schema = json.loads(answered.read_text())["structured"]
+            return
+        self._check()
+        answered.write_text(json.dumps({"structured": self.engine.supports_response_schema}))
+
+    def close(self) -> None:
+        """Stop the embedded server, if one was started."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def _connect(self) -> Mapping[str, Any]:
+        settings = self.settings
+        if not settings.model.startswith("local/"):
+            base = {"api_base": settings.api_base} if settings.api_base else {}
+            # OpenAI's client refuses to start without a key, which local servers don't ask for.
+            keyless = settings.api_base and "OPENAI_API_KEY" not in os.environ
+            key = {"api_key": "none"} if keyless and settings.model.startswith("openai/") else {}
+            return {"model": settings.model, "timeout": settings.timeout, **base, **key}
+        from crb_dspy.models import embedded, weights
+
+        path = weights.find(settings.model.removeprefix("local/"))
+        self._server = embedded.serve(path, context=settings.context, slots=settings.threads)
+        return {
+            "model": f"openai/{path.stem}",
+            "timeout": settings.timeout,
+            "api_base": self._server.api_base,
+            "api_key": self._server.api_key,
+        }
+
+    def _check(self) -> None:
+        """Ask one tiny question, constrained to a schema if the server can."""
+        self.meter.add(asked=1)
+        try:
+            self.engine.complete(self._probe(structured=True))
+            return
+        except (InvalidRequestError, UnsupportedFeatureError):
+            self.engine.supports_response_schema = False
+        except Exception as error:
+            raise UserError(self._unreachable(error)) from error
+        try:
+            self.engine.complete(self._probe(structured=False))
+        except Exception as error:
+            raise UserError(self._unreachable(error)) from error
+
+    def _probe(self, *, structured: bool) -> Request:
+        return Request(
+            model=self.settings.model,
+            messages=(Message.user('Answer with JSON only: {"answer": ["yes"]}'),),
+            config=Config(max_tokens=16, response_format=_PROBE if structured else None),
+        )
+
+    def _unreachable(self, error: Exception) -> str:
+        if isinstance(error, RunError | UserError):
+            return str(error)
+        where = f" at {self.settings.api_base}" if self.settings.api_base else ""
+        text = " ".join(str(error).split())[:300]
+        return (
+            f"model '{self.settings.model}'{where} does not answer: {text}; check the model's "
+            "name, its key in the environment, and --api-base with a server that is running"
+        )
+
+
+class _Asked(BaseCallback):  # type: ignore[misc]
+    """Counts requests before the cache is looked at."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def on_lm_start(self, call_id: str, instance: Any, inputs: Mapping[str, Any]) -> None:
+        """Count one request."""
+        self._meter.add(asked=1)
+
+
+def _weights(model: str) -> object:
+    """Return what tells a local model's weights apart, None for a model elsewhere."""
+    if not model.startswith("local/"):
+        return None
+    from crb_dspy.models import weights
+
+    return weights.identity(model.removeprefix("local/"))

@@ -1,0 +1,136 @@
+"""Which tokens of gold the predicted quotes cover, and which others.
+
+A quote that stands once means that place. Of one that stands several times, each token is worth
+one gold token for every place where it touches another predicted quote inside gold (as the
+halves of a split quote do), or else one in all; none, if it only touches what is outside gold.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from crb_dspy.scoring.places import Edges, Gold, Places, Quotes, gold_tokens
+from crb_dspy.scoring.tokens import Report
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Gold tokens, those of them that were found, and predicted tokens that are not gold.
+
+    `stripped` are found negations that some quote begins just behind, so as to deny them.
+    """
+
+    gold: set[int]
+    found: set[int]
+    extra: set[int]
+    stripped: set[int]
+
+
+def cover(report: Report, gold: Quotes, predicted: Quotes) -> Coverage:
+    """Compare what gold and predicted quotes cover."""
+    target = gold_tokens(report, gold.places)
+    readings = [_Reading(report, target, spans, spans in gold.places) for spans in predicted.places]
+    _attach(report, readings)
+    found = _found(target, readings)
+    stripped = _stripped(report, readings) & found
+    return Coverage(target.tokens, found, _extra(report, readings), stripped)
+
+
+class _Reading:
+    """What a predicted quote may mean: its places, and of which of them there is evidence."""
+
+    def __init__(self, report: Report, gold: Gold, spans: Places, is_gold: bool) -> None:
+        self.spans = spans
+        self.is_gold = is_gold
+        self.inside = tuple(s for s in spans if not gold.inside.isdisjoint(report.within(s)))
+        self.outside = tuple(s for s in spans if s not in self.inside)
+        self.tokens = {span: report.tokens(span) for span in spans}
+        self.best = max(spans, key=lambda span: len(gold.of(self.tokens[span])))
+        self.wrong = {token for token in self.tokens[self.best] if not gold.of([token])}
+        self.anchored: Places = ()
+        self.strays: Places = ()
+
+    @property
+    def sure(self) -> bool:
+        return len(self.spans) == 1
+
+    @property
+    def worth(self) -> int:
+        """How many gold tokens each of its tokens may be."""
+        return len(self.anchored) or (0 if self.strays else 1)
+
+    def slots(self, gold: Gold) -> Iterator[list[int]]:
+        """Yield the gold tokens that each of its tokens may be, once for each it is worth."""
+        spans = (*self.anchored, *(span for span in self.inside if span not in self.anchored))
+        for places in zip_longest(*(self.tokens[span] for span in spans)):
+            candidates = gold.of(token for token in places if token is not None)
+            yield from [candidates] * self.worth
+
+
+def _attach(report: Report, readings: Sequence[_Reading]) -> None:
+    """Find the places of quotes where they touch others: inside gold, and outside."""
+    edges = Edges(report.text, (span for reading in readings for span in reading.inside))
+    for reading in readings:
+        reading.anchored = edges.touching(reading.inside)
+    wrong = (reading for reading in readings if reading.wrong)
+    edges = Edges(report.text, (span for reading in wrong for span in reading.spans))
+    # A gold quote never strays, or leaving it out could raise the score.
+    loose = [reading for reading in readings if not (reading.sure or reading.is_gold)]
+    grown = True
+    while grown:
+        grown = False
+        for reading in loose:
+            strays = edges.touching(reading.outside)
+            grown |= len(strays) > len(reading.strays)
+            reading.strays = strays
+            edges.add(strays)
+
+
+def _found(gold: Gold, readings: Sequence[_Reading]) -> set[int]:
+    sure = (reading for reading in readings if reading.sure)
+    found = {token for reading in sure for token in gold.of(reading.tokens[reading.best])}
+    unsure = (reading for reading in readings if not reading.sure)
+    slots = (slot for reading in unsure for slot in reading.slots(gold))
+    return found | _matched([[t for t in slot if t not in found] for slot in slots])
+
+
+def _matched(slots: Sequence[Sequence[int]]) -> set[int]:
+    """Give slots one of their candidates each, none twice, so that as many as can be are taken."""
+    owner: dict[int, int] = {}
+
+    def fill(slot: int, seen: set[int]) -> bool:
+        for token in slots[slot]:
+            if token not in seen:
+                seen.add(token)
+                if token not in owner or fill(owner[token], seen):
+                    owner[token] = slot
+                    return True
+        return False
+
+    for slot in range(len(slots)):
+        fill(slot, set())
+    return set(owner)
+
+
+def _extra(report: Report, readings: Sequence[_Reading]) -> set[int]:
+    guesses = [reading for reading in readings if not reading.is_gold]
+    taken = Counter(i for guess in guesses for span in guess.spans for i in report.within(span))
+    extra: set[int] = set()
+    for reading in readings:
+        bound = set(reading.strays)
+        if not reading.inside:
+            bound |= {s for s in reading.spans if any(taken[i] > 1 for i in report.within(s))}
+        extra.update(token for span in bound for token in reading.tokens[span])
+        if reading.inside or not bound:
+            extra |= reading.wrong
+    return extra
+
+
+def _stripped(report: Report, readings: Sequence[_Reading]) -> set[int]:
+    edges = Edges(report.text, (span for reading in readings for span in reading.spans))
+    guesses = (reading for reading in readings if not reading.is_gold)
+    headless = (guess.best for guess in guesses if not edges.before(guess.best))
+    return {first[0] - 1 for span in headless if (first := report.within(span))} & report.cues

@@ -1,0 +1,55 @@
+"""Random search over sets of demonstrations, some of them the model's own good answers."""
+
+from collections.abc import Sequence
+
+from crb_dspy.cases import Case
+from crb_dspy.program import Demonstration, Part
+from crb_dspy.recipe import Context, estimated
+
+
+@estimated(
+    lambda train, validation, candidates=6, **_: train + (candidates + 1) * validation,
+)
+def bootstrap(
+    part: Part,
+    train: Sequence[Case],
+    validation: Sequence[Case],
+    context: Context,
+    *,
+    candidates: int = 6,
+    demonstrations: int = 3,
+    threshold: float = 0.7,
+) -> Part:
+    """Keep the set of demonstrations that scores best on validation cases.
+
+    The seed answers every training case once. Answers of at least `threshold` (0 to 1) become
+    demonstrations as the model wrote them; the other cases show their gold. `candidates`
+    random sets of one to `demonstrations` of them, and the seed, are scored on validation.
+    Costs train + (candidates + 1) x validation calls a part. Use it with ten or more
+    training cases and a model that is right now and then.
+    """
+    pool = _pool(part, train, context, threshold)
+    best, best_score = part, _mean(context.score(part, validation))
+    context.note("seed", best_score)
+    for number in range(1, candidates + 1):
+        size = context.random.randint(1, min(demonstrations, len(pool)))
+        candidate = part.with_demonstrations(context.random.sample(pool, size))
+        score = _mean(context.score(candidate, validation))
+        context.note(f"set {number}: {size} demonstrations", score)
+        if score > best_score:
+            best, best_score = candidate, score
+    return best
+
+
+def _pool(
+    part: Part, train: Sequence[Case], context: Context, threshold: float
+) -> list[Demonstration]:
+    answers, scores = context.read(part, train), context.score(part, train)
+    return [
+        part.demonstration(case, answer if answer and score >= threshold else case.gold or {})
+        for case, answer, score in zip(train, answers, scores, strict=True)
+    ]
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return sum(scores) / len(scores)

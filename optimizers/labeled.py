@@ -1,0 +1,29 @@
+"""Few-shot from the annotations: demonstrations straight from training cases."""
+
+from collections.abc import Sequence
+
+from crb_dspy.cases import Case
+from crb_dspy.program import Part
+from crb_dspy.recipe import Context, estimated
+
+
+@estimated(lambda train, validation, **_: 0)
+def labeled(
+    part: Part,
+    train: Sequence[Case],
+    validation: Sequence[Case],
+    context: Context,
+    *,
+    demonstrations: int = 3,
+) -> Part:
+    """Show gold findings of some training cases.
+
+    Tunes the demonstrations; costs no call. Use it first: it needs no validation data and is
+    the yardstick for everything dearer. At most one of the cases shown has nothing to find.
+    """
+    cases = context.random.sample(list(train), len(train))
+    filled = [case for case in cases if any((case.gold or {}).get(key) for key in part.keys)]
+    empty = [case for case in cases if case not in filled]
+    with_empty = filled[: demonstrations - 1] + empty[:1]
+    shown = with_empty if demonstrations > 1 and empty else filled[:demonstrations]
+    return part.with_demonstrations(part.demonstration(case, case.gold or {}) for case in shown)

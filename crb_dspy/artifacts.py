@@ -9,10 +9,12 @@ from typing import Any
 
 from crb_dspy import __version__
 from crb_dspy.cases import Split, fingerprint
+from crb_dspy.catalog import build_program
 from crb_dspy.config import Experiment
+from crb_dspy.errors import UserError
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.prompt import ReportFirst
-from crb_dspy.schema import Schema
+from crb_dspy.schema import Schema, load_schema
 
 
 def toml(table: Mapping[str, Any]) -> str:
@@ -52,7 +54,7 @@ def write_program(
         "program_options": experiment.program_options,
         "schema": schema.name,
         "categories": list(schema.keys),
-        "schema_fingerprint": fingerprint([vars(category) for category in schema.categories]),
+        "schema_fingerprint": fingerprint(schema.model_dump()),
         "state": tuned.dump_state(),
     }
     saved, readable = folder / "program.json", folder / "prompts.md"
@@ -78,6 +80,22 @@ def prompts(seed: ExtractionProgram, tuned: ExtractionProgram) -> str:
 def _shown(predictor: Any) -> str:
     messages = ReportFirst().format(predictor.signature, predictor.demos, {"report": "{{report}}"})
     return "\n\n".join(f"{m['role']}:\n\n````text\n{m['content']}\n````" for m in messages)
+
+
+def load_program(path: Path) -> tuple[ExtractionProgram, Schema]:
+    """Return a saved program and its schema; UserError for a file that is not of this schema."""
+    try:
+        saved = json.loads(path.read_text("utf-8"))
+        schema = load_schema(saved["schema"]).select(saved["categories"])
+        program = build_program(saved["program"], schema, saved["program_options"])
+        known = saved["schema_fingerprint"] == fingerprint(schema.model_dump())
+        state = saved["state"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a program of crb_dspy: {error!r}") from error
+    if not known:
+        raise UserError(f"{path}: schema '{schema.name}' has changed since; compile again")
+    program.load_state(state)
+    return program, schema
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> Path:

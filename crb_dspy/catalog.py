@@ -25,11 +25,17 @@ def names(kind: str) -> list[str]:
 
 def build_program(name: str, schema: Schema, options: Mapping[str, Any]) -> ExtractionProgram:
     """Return a new program by catalog name or `FILE.py:Class`; UserError if it cannot be had."""
-    found = _find("program", "programs", name, lambda module: _only_program(module, name))
-    if not (isinstance(found, type) and issubclass(found, ExtractionProgram)):
-        raise UserError(f"program '{name}': must be a subclass of crb_dspy.program.ExtractionProgram")
+    found = find_program(name)
     _check_options(f"program '{name}'", (found.build, ExtractionProgram.__init__), options)
     return found(schema, **options)
+
+
+def find_program(name: str) -> type[ExtractionProgram]:
+    """Return a program's class by catalog name or `FILE.py:Class`."""
+    found = _find("program", "programs", name, _only_program)
+    if not (isinstance(found, type) and issubclass(found, ExtractionProgram)):
+        raise UserError(f"program '{name}': must be a subclass of crb_dspy.program.ExtractionProgram")
+    return found
 
 
 def find_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
@@ -64,7 +70,7 @@ def _own(kind: str, path: Path, attribute: str) -> object:
     return getattr(module, attribute)
 
 
-def _only_program(module: ModuleType, name: str) -> object:
+def _only_program(module: ModuleType) -> object:
     """Return the one program class that a catalog file defines."""
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     own = [value for value in classes if value.__module__ == module.__name__]

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crb_dspy.errors import UserError
-from crb_dspy.schema import unknown
+from crb_dspy.schema import explained, unknown
 
 ROOT = Path(__file__).parents[1]
 
@@ -87,9 +87,8 @@ def _set(table: dict[str, Any], keys: Sequence[str], value: Any) -> None:
 
 def _explained(error: ValidationError, path: Path | None) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
     where = f"{path}: " if path else ""
-    if first["type"] == "extra_forbidden":
-        names = [field.alias or name for name, field in Experiment.model_fields.items()]
-        return where + unknown("key", key, names)
-    return f"{where}{key} = {first['input']!r}: {first['msg'].lower()}"
+    if first["type"] != "extra_forbidden":
+        return where + explained(error)
+    names = [field.alias or name for name, field in Experiment.model_fields.items()]
+    return where + unknown("key", str(first["loc"][0]), names)

@@ -124,18 +124,22 @@ def halves(
 ) -> tuple[str, str]:
     """Return the user message in two, to be joined by a line break.
 
-    First the report, which all categories of a case share; then what was found before (if any),
-    demonstrations, instruction and format.
+    First the report, which all categories of a case share; then demonstrations, what was found
+    before (if anything), instruction and format.
     """
     found = inputs.get("found")
     before = f"Already quoted: {json.dumps(found, ensure_ascii=False)}\n\n" if found else ""
-    question = (
+    shared = f"<report>\n{defuse(inputs['report'])}\n</report>\n"
+    return shared, demonstrations(signature, demos) + before + question(signature)
+
+
+def question(signature: type[dspy.Signature]) -> str:
+    """Return the end of a prompt: instruction, definitions, format."""
+    return (
         f"Task: {signature.instructions}\n{_definitions(signature)}"
         "Include what the report says is absent or normal. A category with nothing in the report "
         f"gets []. Answer with JSON only:\n{_format(signature)}"
     )
-    shared = f"<report>\n{defuse(inputs['report'])}\n</report>\n"
-    return shared, _demonstrations(signature, demos) + before + question
 
 
 def _definitions(signature: type[dspy.Signature]) -> str:
@@ -153,7 +157,8 @@ def _format(signature: type[dspy.Signature]) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-def _demonstrations(signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> str:
+def demonstrations(signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> str:
+    """Return the examples of a prompt, "" if none has both text and findings."""
     shown = [text for demo in demos if (text := _demonstration(signature, demo))]
     if not shown:
         return ""

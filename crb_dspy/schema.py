@@ -5,38 +5,51 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crb_dspy.errors import UserError
 
 FOLDER = Path(__file__).parent / "schemas"
-# A key is also a Python field of a DSPy signature, a metric suffix and a result column.
-_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_FIELDS = {"key", "title", "guidance", "instruction"}
+
+Text = Annotated[str, Field(min_length=1)]
 
 
-@dataclass(frozen=True)
-class Category:
+class Category(BaseModel):
     """One kind of finding: its key everywhere, its title, what belongs there, the seed prompt.
 
-    `max_tokens` is the longest answer that is waited for.
+    `max_tokens` is the longest answer that is waited for. `group` names categories that may
+    share a prompt. `headings` are beginnings of words that send a section here alone.
     """
 
-    key: str
-    title: str
-    guidance: str
-    instruction: str
-    max_tokens: int = 320
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    # A key is also a Python field of a DSPy signature, a metric suffix and a result column.
+    key: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")
+    title: Text
+    guidance: Text
+    instruction: Text
+    max_tokens: int = Field(320, ge=1)
+    group: str = ""
+    headings: list[Text] = []
 
 
-@dataclass(frozen=True)
-class Schema:
-    """The categories of a benchmark, in scoring order."""
+class Schema(BaseModel):
+    """The categories of a benchmark, in scoring order.
+
+    A heading with a word that begins like one of `general_headings` belongs to no category.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: str
-    categories: tuple[Category, ...]
+    categories: tuple[Category, ...] = Field(alias="category", min_length=1)
+    general_headings: list[Text] = []
+    # Not asked for, but their sections are still theirs.
+    unselected: tuple[Category, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -48,7 +61,21 @@ class Schema:
         for key in keys:
             if key not in self.keys:
                 raise UserError(unknown("category", key, self.keys))
-        return replace(self, categories=tuple(c for c in self.categories if c.key in keys))
+        kept = tuple(category for category in self.categories if category.key in keys)
+        others = tuple(category for category in self.categories if category.key not in keys)
+        return self.model_copy(update={"categories": kept, "unselected": others})
+
+    def owner(self, heading: str) -> str | None:
+        """Return the category that a heading clearly belongs to, None for a general one."""
+        known = self.categories + self.unselected
+        owners = [category.key for category in known if _begins(heading, category.headings)]
+        general = len(owners) != 1 or _begins(heading, self.general_headings)
+        return None if general else owners[0]
+
+
+def _begins(heading: str, beginnings: Sequence[str]) -> bool:
+    """Say whether one of the beginnings stands at the start of a word of a heading."""
+    return any(re.search(rf"\b{re.escape(text)}", heading, re.IGNORECASE) for text in beginnings)
 
 
 def unknown(kind: str, name: str, choices: Sequence[str]) -> str:
@@ -70,30 +97,19 @@ def load_schema(name: str) -> Schema:
         raise UserError(f"{unknown('schema', name, bundled)}, or name a .toml file")
     try:
         table = tomllib.loads(path.read_text("utf-8"))
+        schema = Schema.model_validate({"name": path.stem, **table}, strict=False)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a TOML file: {error}") from error
-    return Schema(path.stem, _categories(path, table.get("category")))
+    except ValidationError as error:
+        raise UserError(f"{path}: {explained(error)}") from error
+    if repeated := {key for key in schema.keys if schema.keys.count(key) > 1}:
+        raise UserError(f"{path}: key '{min(repeated)}' stands for two categories")
+    return schema
 
 
-def _check(where: str, entry: dict[str, object]) -> None:
-    texts = {name: value for name, value in entry.items() if name != "max_tokens"}
-    if set(texts) != _FIELDS or not all(isinstance(v, str) and v for v in texts.values()):
-        raise UserError(f"{where}: needs the texts {', '.join(sorted(_FIELDS))}, and no other")
-    tokens = entry.get("max_tokens", 1)
-    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
-        raise UserError(f"{where}: max_tokens must be a whole number above 0")
-
-
-def _categories(path: Path, entries: object) -> tuple[Category, ...]:
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f"{path}: needs at least one [[category]] table")
-    seen: set[str] = set()
-    for number, entry in enumerate(entries, 1):
-        where = f"{path}: category {number}"
-        _check(where, entry)
-        if not _KEY.fullmatch(entry["key"]):
-            raise UserError(f"{where}: key '{entry['key']}' may hold letters, digits and _ only")
-        if entry["key"] in seen:
-            raise UserError(f"{where}: key '{entry['key']}' was used before")
-        seen.add(entry["key"])
-    return tuple(Category(**entry) for entry in entries)
+def explained(error: ValidationError) -> str:
+    """Say in one line what was wrong with a value, and where."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    given = "" if first["type"] == "missing" else f" = {first['input']!r}"
+    return f"{place}{given}: {first['msg'].lower()}"

@@ -28,9 +28,11 @@ class Engine:
     `connect` returns the arguments that every LiteLLM call of this model carries (model,
     api_base, api_key); it runs at the first call, so a run that is answered from its cache
     starts no server. Errors are those of `dspy.lm15`, on which DSPy retries what may pass.
+    `context` is the most tokens that prompt and answer may have together, None if unknown.
     """
 
     supports_response_schema = True
+    context: int | None = None
 
     def __init__(
         self,
@@ -38,12 +40,12 @@ class Engine:
         meter: Meter,
         threads: int = 1,
         completion: Completion | None = None,
-        close: Callable[[], None] = lambda: None,
     ) -> None:
         self._connect, self._completion = connect, completion
         self._meter, self._slots = meter, threading.BoundedSemaphore(threads)
-        self._lock, self._arguments = threading.Lock(), None
-        self._failures, self.close = 0, close
+        self._lock = threading.Lock()
+        self._arguments: Mapping[str, Any] | None = None
+        self._failures = 0
 
     def complete(self, request: Request) -> Response:
         """Ask the model once, waiting for a free slot; ModelGone after `PATIENCE` failures."""
@@ -60,6 +62,10 @@ class Engine:
             response = response_of(reply, request.model)
             self._count(reply, response.usage, time.perf_counter() - started)
             return response
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has, or may have at most where nobody can tell."""
+        return estimated_tokens(text)
 
     def _ask(self, request: Request) -> Any:
         completion, connected = self._completion or _litellm(), self._connected()
@@ -91,6 +97,11 @@ class Engine:
             usd=hidden.get("response_cost") or 0.0,
             seconds=seconds,
         )
+
+
+def estimated_tokens(text: str) -> int:
+    """Return about how many tokens a text has, rather too many: three bytes each."""
+    return len(text.encode("utf-8", "replace")) // 3 + 1
 
 
 def arguments(request: Request, *, marked: bool = False) -> dict[str, Any]:

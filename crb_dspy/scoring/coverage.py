@@ -8,7 +8,7 @@ halves of a split quote do), or else one in all; none, if it only touches what i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -32,7 +32,7 @@ class Coverage:
 def cover(report: Report, gold: Quotes, predicted: Quotes) -> Coverage:
     """Compare what gold and predicted quotes cover."""
     target = gold_tokens(report, gold.places)
-    readings = [_Reading(report, target, spans, spans in gold.places) for spans in predicted.places]
+    readings = [_Reading(report, target, spans) for spans in predicted.places]
     _attach(report, readings)
     found = _found(target, readings)
     stripped = _stripped(report, readings) & found
@@ -42,9 +42,9 @@ def cover(report: Report, gold: Quotes, predicted: Quotes) -> Coverage:
 class _Reading:
     """What a predicted quote may mean: its places, and of which of them there is evidence."""
 
-    def __init__(self, report: Report, gold: Gold, spans: Places, is_gold: bool) -> None:
+    def __init__(self, report: Report, gold: Gold, spans: Places) -> None:
         self.spans = spans
-        self.is_gold = is_gold
+        self.is_gold = spans in gold.meant
         self.inside = tuple(s for s in spans if not gold.inside.isdisjoint(report.within(s)))
         self.outside = tuple(s for s in spans if s not in self.inside)
         self.tokens = {span: report.tokens(span) for span in spans}
@@ -57,17 +57,14 @@ class _Reading:
     def sure(self) -> bool:
         return len(self.spans) == 1
 
-    @property
-    def worth(self) -> int:
-        """How many gold tokens each of its tokens may be."""
-        return len(self.anchored) or (0 if self.strays else 1)
-
-    def slots(self, gold: Gold) -> Iterator[list[int]]:
+    def slots(self, gold: Gold, found: Set[int]) -> Iterator[list[int]]:
         """Yield the gold tokens that each of its tokens may be, once for each it is worth."""
         spans = (*self.anchored, *(span for span in self.inside if span not in self.anchored))
-        for places in zip_longest(*(self.tokens[span] for span in spans)):
-            candidates = gold.of(token for token in places if token is not None)
-            yield from [candidates] * self.worth
+        for row in zip_longest(*(self.tokens[span] for span in spans)):
+            touched = [token for token in row[: len(self.anchored)] if token is not None]
+            worth = len(set(gold.of(touched)) - found) or (0 if self.strays and not touched else 1)
+            candidates = gold.of(token for token in row if token is not None)
+            yield from [[token for token in candidates if token not in found]] * worth
 
 
 def _attach(report: Report, readings: Sequence[_Reading]) -> None:
@@ -90,11 +87,13 @@ def _attach(report: Report, readings: Sequence[_Reading]) -> None:
 
 
 def _found(gold: Gold, readings: Sequence[_Reading]) -> set[int]:
-    sure = (reading for reading in readings if reading.sure)
-    found = {token for reading in sure for token in gold.of(reading.tokens[reading.best])}
+    found: set[int] = set()
+    for reading in readings:
+        found |= gold.meant.get(reading.spans, set())
+        if reading.sure:
+            found.update(gold.of(reading.tokens[reading.best]))
     unsure = (reading for reading in readings if not reading.sure)
-    slots = (slot for reading in unsure for slot in reading.slots(gold))
-    return found | _matched([[t for t in slot if t not in found] for slot in slots])
+    return found | _matched([slot for reading in unsure for slot in reading.slots(gold, found)])
 
 
 def _matched(slots: Sequence[Sequence[int]]) -> set[int]:
@@ -132,5 +131,9 @@ def _extra(report: Report, readings: Sequence[_Reading]) -> set[int]:
 def _stripped(report: Report, readings: Sequence[_Reading]) -> set[int]:
     edges = Edges(report.text, (span for reading in readings for span in reading.spans))
     guesses = (reading for reading in readings if not reading.is_gold)
-    headless = (guess.best for guess in guesses if not edges.before(guess.best))
-    return {first[0] - 1 for span in headless if (first := report.within(span))} & report.cues
+    stripped = set()
+    for place in (guess.best for guess in guesses if not edges.before(guess.best)):
+        cue = next(iter(report.within(place)), 0) - 1
+        if cue in report.cues and not set(report.scope(cue)).isdisjoint(report.tokens(place)):
+            stripped.add(cue)
+    return stripped

@@ -29,10 +29,12 @@ class Quotes:
 class Gold:
     """The tokens to be found; `stands_for` leads from other places of a quote to its own.
 
-    `inside` are all words of gold, function words and other places included.
+    `meant` holds the tokens of each quote; `inside` are all words of gold, function words and
+    other places included.
     """
 
     tokens: set[int] = field(default_factory=set)
+    meant: dict[Places, set[int]] = field(default_factory=dict)
     stands_for: dict[int, int] = field(default_factory=dict)
     inside: set[int] = field(default_factory=set)
 
@@ -93,25 +95,49 @@ def locate(report: Report, quotes: Iterable[str]) -> Quotes:
 def gold_tokens(report: Report, quotes: Sequence[Places]) -> Gold:
     """Settle what gold quotes mean.
 
-    One that stands several times means the places where it touches another (as the halves of a
-    split quote do), or else the first place that no other takes, with the rest standing for it.
+    Quotes that touch are one again, as before they were split. What stands several times means
+    the first place that nothing else takes, with the rest standing for it.
     """
     gold = Gold()
-    edges = Edges(report.text, (span for spans in quotes for span in spans))
-    taken = {i for spans in quotes if len(spans) == 1 for i in report.within(spans[0])}
-    pending = []
+    run_of = _runs(report.text, {span for spans in quotes for span in spans})
+    wholes: dict[Places, list[Span]] = {}
+    same: dict[tuple[str, ...], set[Span]] = {}
     for spans in quotes:
-        meant = spans if len(spans) == 1 else edges.touching(spans)
-        if not meant:
-            free = (span for span in spans if taken.isdisjoint(report.within(span)))
-            meant = (next(free, spans[0]),)
-            pending.append((meant[0], spans))
-        for span in meant:
-            gold.tokens.update(report.tokens(span))
-            gold.inside.update(report.within(span))
-    for own, spans in pending:
+        runs = [run_of[span] for span in spans]
+        runs = [run for run in runs if len(run) > 1] or runs
+        wholes[spans] = [(run[0][0], run[-1][1]) for run in runs]
+        for whole in wholes[spans]:
+            same.setdefault(tuple(report.words[i] for i in report.within(whole)), set()).add(whole)
+    chosen = _choose(report, gold, sorted(map(sorted, same.values())))
+    for spans in quotes:
+        own = [whole for whole in wholes[spans] if whole in chosen]
+        parts = (s for s in spans if any(a <= s[0] and s[1] <= b for a, b in own))
+        gold.meant[spans] = {token for span in parts for token in report.tokens(span)}
+    return gold
+
+
+def _runs(text: str, spans: Iterable[Span]) -> dict[Span, list[Span]]:
+    """Return for each place the run of touching places that it belongs to."""
+    runs: dict[Span, list[Span]] = {}
+    by_end: dict[int, list[Span]] = {}
+    for span in sorted(spans):
+        run = by_end.get(len(text[: span[0]].rstrip()), [])
+        run.append(span)
+        runs[span] = by_end[span[1]] = run
+    return runs
+
+
+def _choose(report: Report, gold: Gold, quotes: Sequence[Sequence[Span]]) -> set[Span]:
+    """Take one place of each quote into gold; the others stand for it."""
+    taken = {i for spans in quotes if len(spans) == 1 for i in report.within(spans[0])}
+    chosen = {}
+    for spans in quotes:
+        own = next((s for s in spans if taken.isdisjoint(report.within(s))), spans[0])
+        chosen[own] = spans
+        gold.tokens.update(report.tokens(own))
+    for own, spans in chosen.items():
         for span in spans:
             gold.inside.update(report.within(span))
             pairs = zip(report.tokens(span), report.tokens(own), strict=False)
             gold.stands_for.update((i, j) for i, j in pairs if i not in gold.tokens)
-    return gold
+    return set(chosen)

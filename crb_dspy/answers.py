@@ -1,4 +1,4 @@
-"""Reading what a model answered: strict JSON where it kept to it, whatever can be saved elsewhere."""
+"""Reading what a model answered: strict JSON where it kept to it, else what can be saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPENING = re.compile(r"\{\s*[\"']|\[\s*[\"'\]]")
 _BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s+(.+?)\s*$", re.MULTILINE)
 _NOTHING = re.compile(
     r"\W*(?:none|null|nil|n/?a|nothing|not (?:mentioned|applicable|reported|available|found|stated)"
-    r"|no (?:relevant |such )?(?:findings?|information|mention|quotes?)(?: (?:was|were) found)?)\W*",
+    r"|no (?:relevant |such )?(?:findings?|information|mention|quotes?)(?: w(?:as|ere) found)?)\W*",
     re.IGNORECASE,
 )
 

@@ -38,7 +38,9 @@ def write_inputs(folder: Path, experiment: Experiment, split: Split) -> list[Pat
     folder.mkdir(parents=True, exist_ok=True)
     resolved, sides = folder / "experiment.toml", folder / "split.json"
     resolved.write_text(toml(experiment.model_dump(by_alias=True)), "utf-8")
-    names = {side: [case.id for case in getattr(split, side)] for side in ("train", "validation", "test")}
+    names = {
+        side: [case.id for case in getattr(split, side)] for side in ("train", "validation", "test")
+    }
     sides.write_text(json.dumps(names, indent=1, ensure_ascii=False), "utf-8")
     return [resolved, sides]
 

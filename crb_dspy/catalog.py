@@ -34,7 +34,9 @@ def find_program(name: str) -> type[ExtractionProgram]:
     """Return a program's class by catalog name or `FILE.py:Class`."""
     found = _find("program", "programs", name, _only_program)
     if not (isinstance(found, type) and issubclass(found, ExtractionProgram)):
-        raise UserError(f"program '{name}': must be a subclass of crb_dspy.program.ExtractionProgram")
+        raise UserError(
+            f"program '{name}': must be a subclass of crb_dspy.program.ExtractionProgram"
+        )
     return found
 
 

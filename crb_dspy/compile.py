@@ -1,6 +1,6 @@
 """Tune a prompt program on annotated cases and show what it gained.
 
-    python -m crb_dspy.compile [EXPERIMENT.toml] [--set key=value ...]
+python -m crb_dspy.compile [EXPERIMENT.toml] [--set key=value ...]
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from crb_dspy.command import run as run_command
 if TYPE_CHECKING:
     from crb_dspy.flow import Plan, Result
 
+# Gold quotes that are not in their report, listed by name.
+SHOWN = 20
 QUICKSTART = Path(__file__).parents[1] / "experiments" / "quickstart.toml"
 
 
@@ -25,8 +27,8 @@ def main(argv: list[str]) -> int:
     flags = vars(arguments)
     changes: dict[str, Any] = dict(setting(text) for text in flags.pop("set"))
     path, dry = flags.pop("experiment"), flags.pop("dry_run")
-    if categories := flags.pop("categories"):
-        changes["categories"] = [key.strip() for key in categories.split(",") if key.strip()]
+    if (keys := flags.pop("categories")) is not None:
+        changes["categories"] = [] if keys == "all" else [key.strip() for key in keys.split(",")]
     changes |= {name: value for name, value in flags.items() if value is not None}
     experiment = read_experiment(path or QUICKSTART, changes)
     from crb_dspy import flow
@@ -53,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--api-base", help="address of a local server, with /v1")
     parser.add_argument("--data", help="sample, a case JSONL, a hub table, or a brat folder")
     parser.add_argument("--limit", type=int, help="use this many cases")
-    parser.add_argument("--categories", help="some categories only, as KEY,KEY,...")
+    parser.add_argument("--categories", help="KEY,KEY,... or all")
     parser.add_argument("--seed", type=int, help="of the split and all chance")
     parser.add_argument("--threads", type=int, help="calls under way at once")
     parser.add_argument("--out", help="folder of the artefacts (default: mlruns/out)")
@@ -71,10 +73,11 @@ def _announce(planned: Plan, calls: dict[str, int | None]) -> None:
     print(f"data       {experiment.data}: {sizes} cases, {len(planned.schema.keys)} categories")
     levels = ", ".join(f"{n} {level}" for level, n in planned.loaded.levels.items() if n)
     print(f"gold       {levels or 'no quotes'}")
-    for case, category, quote in planned.loaded.ungrounded[:20]:
+    loose = planned.loaded.ungrounded
+    for case, category, quote in loose[:SHOWN]:
         print(f"           not in its report: {case} {category}: {quote[:60]!r}")
-    if more := len(planned.loaded.ungrounded) - 20:
-        print(f"           and {more} more" if more > 0 else "", end="\n" if more > 0 else "")
+    if len(loose) > SHOWN:
+        print(f"           and {len(loose) - SHOWN} more that are not in their reports")
     phases = ", ".join(f"{name} {'unknown' if n is None else n}" for name, n in calls.items())
     print(f"requests   at most {sum(n or 0 for n in calls.values())}: {phases}", flush=True)
 
@@ -87,7 +90,9 @@ def _report(result: Result) -> None:
     found, gain, usage = metrics(result), result.difference, result.usage
     errors = [row for row in result.tuned if row.error]
     cells = len(result.tuned)
-    print(f"\nbaseline   {found['test/score_baseline']:.3f}  ({gain.cases} test cases, {cells} cells)")
+    print(
+        f"\nbaseline   {found['test/score_baseline']:.3f}  ({gain.cases} test cases, {cells} cells)"
+    )
     print(f"tuned      {found['test/score']:.3f}")
     interval = f"95 % interval {gain.low:+.3f} to {gain.high:+.3f}, p = {gain.p:.2g}"
     if gain.low != gain.low:
@@ -95,8 +100,7 @@ def _report(result: Result) -> None:
     print(f"difference {gain.difference:+.3f}  {interval}: {verdict(gain)}")
     saved = sum(row.salvaged for row in errors)
     print(f"errors     {len(errors)} of {cells} cells, {saved} of them salvaged")
-    cached = usage.asked - usage.calls - usage.failures
-    print(f"calls      {usage.calls} ({max(cached, 0)} more from the cache, {usage.failures} failed)")
+    print(f"calls      {usage.calls}, {usage.cached} more from the cache, {usage.lost} lost")
     print(
         f"tokens     {usage.prompt_tokens} sent ({usage.computed_tokens} computed), "
         f"{usage.completion_tokens} generated"

@@ -35,7 +35,7 @@ class Experiment(BaseModel):
     model: str = "local/qwen2.5-coder-1.5b-instruct"
     api_base: str | None = None
     temperature: float = Field(0.0, ge=0, le=2)
-    context: int = Field(8192, ge=512)
+    context: int | None = Field(None, ge=512)
     timeout: float = Field(600.0, gt=0)
     threads: int = Field(1, ge=1, le=256)
     out: str = "mlruns/out"

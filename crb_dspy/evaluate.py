@@ -145,6 +145,4 @@ def table(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 def records(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
     """Return columns as one mapping a row."""
-    return [
-        dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)
-    ]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from crb_dspy.grounding import ground
 
@@ -38,7 +39,7 @@ def excerpt(report: str, findings: Mapping[str, Sequence[str]]) -> tuple[str, di
 def _sentences(text: str) -> list[Span | None]:
     """Return the spans of the sentences, None where an earlier excerpt left a gap."""
     cuts = [0, *(match.end() for match in _SENTENCE.finditer(text)), len(text)]
-    spans = ((a, b) for a, b in zip(cuts, cuts[1:], strict=False) if text[a:b].strip())
+    spans = ((a, b) for a, b in pairwise(cuts) if text[a:b].strip())
     return [None if text[a:b].strip() == GAP else (a, b) for a, b in spans]
 
 

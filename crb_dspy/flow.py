@@ -64,7 +64,9 @@ def plan(experiment: Experiment) -> Plan:
     loaded = load(experiment.data, full, groups=experiment.groups, limit=experiment.limit)
     bare = [case.id for case in loaded.cases if case.gold is None]
     if bare:
-        raise UserError(f"{experiment.data}: case {bare[0]} has no gold; tuning needs annotated cases")
+        raise UserError(
+            f"{experiment.data}: case {bare[0]} has no gold; tuning needs annotated cases"
+        )
     fractions = (experiment.split[0], experiment.split[1], experiment.split[2])
     sides = split(loaded.cases, seed=experiment.seed, fractions=fractions)
     return Plan(experiment, schema, loaded, sides, program, tuner)
@@ -103,7 +105,13 @@ def run(planned: Plan) -> Result:
             tuned = _judged(planned, tuned_program, "test")
             seconds = time.monotonic() - started
             result = Result(
-                baseline, tuned, difference(baseline, tuned), model.meter.usage, seconds, folder, run_.id
+                baseline,
+                tuned,
+                difference(baseline, tuned),
+                model.meter.usage,
+                seconds,
+                folder,
+                run_.id,
             )
             _record(planned, run_, tuned_program, result)
             return result
@@ -187,15 +195,15 @@ def _context(
     return recipe.Context(score, answers, random.Random(f"{experiment.seed}/{name}"), note)
 
 
-def _record(
-    planned: Plan, run_: tracking.Run, tuned: ExtractionProgram, result: Result
-) -> None:
+def _record(planned: Plan, run_: tracking.Run, tuned: ExtractionProgram, result: Result) -> None:
     """Write and log what the compile leaves behind."""
     columns = table(result.tuned)
     before = table(result.baseline)
     columns |= {"predicted_baseline": before["predicted"], "score_baseline": before["score"]}
     folder = result.folder
-    written = artifacts.write_program(folder, planned.experiment, planned.schema, (planned.program, tuned))
+    written = artifacts.write_program(
+        folder, planned.experiment, planned.schema, (planned.program, tuned)
+    )
     for path in (*written, artifacts.write_rows(folder / "cells.jsonl", records(columns))):
         run_.keep(path)
     run_.table("cells.json", columns)

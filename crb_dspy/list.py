@@ -1,6 +1,6 @@
 """Show what there is to choose from.
 
-    python -m crb_dspy.list programs|optimizers|schemas|headings [--verbose] [--data CASES]
+python -m crb_dspy.list programs|optimizers|schemas|headings [--verbose] [--data CASES]
 """
 
 from __future__ import annotations

@@ -22,8 +22,7 @@ def pieces(text: str, room: int, count: Count) -> list[str]:
     """
     if room < 1:
         raise ValueError(f"the question leaves {room} tokens of the model's context for a report")
-    # No token is shorter than a byte.
-    if len(text.encode("utf-8", "replace")) <= room or count(text) <= room:
+    if count(text) <= room:
         return [text]
     cut: list[list[str]] = [[]]
     sizes = [0]

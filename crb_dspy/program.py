@@ -36,7 +36,8 @@ def signature_for(categories: Sequence[Category], *, cot: bool = False) -> type[
     for category in categories:
         described = dspy.OutputField(desc=f"{category.title}: {category.guidance}")
         fields[category.key] = (list[str], described)
-    return dspy.make_signature(fields, instruction)
+    signature: type[dspy.Signature] = dspy.make_signature(fields, instruction)
+    return signature
 
 
 class Part(dspy.Module):  # type: ignore[misc]
@@ -99,12 +100,16 @@ class Part(dspy.Module):  # type: ignore[misc]
 
     def _pieces(self, text: str) -> list[str]:
         engine = getattr(self.predict.lm or dspy.settings.lm, "engine", None)
-        if not (context := getattr(engine, "context", None)):
+        context = getattr(engine, "context", None)
+        if engine is None or context is None:
             return [text]
         question = "".join(message["content"] for message in self.messages(""))
         # Some tokens are the chat template's.
-        room = context - self.max_tokens - engine.count(question) - 64
-        return pieces(text, room, engine.count)
+        room = context - self.max_tokens - 64
+        # No token is shorter than a byte, and counting may mean starting the model.
+        if len((question + text).encode("utf-8", "replace")) <= room:
+            return [text]
+        return pieces(text, room - engine.count(question), engine.count)
 
     def messages(self, report: str) -> list[dict[str, str]]:
         """Return the prompt about a text, exactly as it is sent."""

@@ -13,7 +13,6 @@ EVERY = 30.0
 Tick = Callable[[], None]
 
 
-
 @contextmanager
 def phase(label: str, total: int) -> Iterator[Tick]:
     """Show on stderr how far `total` ticks have come; nothing for less than two seconds."""
@@ -21,7 +20,11 @@ def phase(label: str, total: int) -> Iterator[Tick]:
         from tqdm import tqdm
 
         with tqdm(total=total, desc=label, unit="call", delay=2, smoothing=0.1) as bar:
-            yield lambda: bar.update() and None
+
+            def advance() -> None:
+                bar.update()
+
+            yield advance
         return
     started = shown = time.monotonic()
     done = 0

@@ -1,6 +1,6 @@
 """Print exactly what a program would send.
 
-    python -m crb_dspy.prompts PROGRAM [--category GI] [--case ID] [--format text|json]
+python -m crb_dspy.prompts PROGRAM [--category GI] [--case ID] [--format text|json]
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def main(argv: list[str]) -> int:
         for name, part in program.parts.items()
         if not arguments.category or arguments.category in part.keys
     }
-    shown = _counted(arguments.model, lambda count: [_shown(n, p, case, count) for n, p in parts.items()])
+    shown = _counted(
+        arguments.model, lambda count: [_shown(n, p, case, count) for n, p in parts.items()]
+    )
     if arguments.format == "json":
         print(json.dumps(shown, ensure_ascii=False, indent=1))
         return 0
@@ -86,7 +88,9 @@ def _case(arguments: argparse.Namespace, schema: Schema) -> Case:
     return cases[arguments.case] if arguments.case else next(iter(cases.values()))
 
 
-def _counted(model: str | None, render: Callable[[Count], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _counted(
+    model: str | None, render: Callable[[Count], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
     """Render with the counter of a model's tokenizer, or of an estimate without one."""
     from crb_dspy.models.engine import estimated_tokens
 

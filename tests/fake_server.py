@@ -58,11 +58,15 @@ def empty(body: Body) -> Reply:
     return json.dumps({key: [] for key in asked_keys(body)})
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+
+
 @contextmanager
 def serving(reply: Callable[[Body], Reply] = empty, delay: float = 0.0) -> Iterator[FakeServer]:
     fake = FakeServer(reply, delay)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(fake))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _handler(fake))
     fake.address = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -77,6 +81,8 @@ def serving(reply: Callable[[Body], Reply] = empty, delay: float = 0.0) -> Itera
 def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Else small answers wait for the client's delayed acknowledgement.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

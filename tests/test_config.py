@@ -20,7 +20,11 @@ def written(folder: Path, text: str) -> Path:
 def test_defaults_then_file_then_flags(tmp_path: Path) -> None:
     path = written(tmp_path, 'seed = 3\nprogram = "monolithic"\n[options]\ncandidates = 2\n')
     experiment = read_experiment(path, {"seed": 5, "options.demonstrations": 1})
-    assert (experiment.program, experiment.seed, experiment.optimizer) == ("monolithic", 5, "labeled")
+    assert (experiment.program, experiment.seed, experiment.optimizer) == (
+        "monolithic",
+        5,
+        "labeled",
+    )
     assert experiment.options == {"candidates": 2, "demonstrations": 1}
 
 

@@ -42,7 +42,12 @@ def engine(completion: Callable[..., Any], threads: int = 1) -> tuple[Engine, Me
 
 def test_a_request_reaches_the_model_as_it_was_written() -> None:
     asked: list[dict[str, Any]] = []
-    answering, _ = engine(lambda **given: asked.append(given) or reply())
+
+    def completion(**given: Any) -> Any:
+        asked.append(given)
+        return reply()
+
+    answering, _ = engine(completion)
     answering.complete(REQUEST)
     schema = {"name": "answer", "schema": {"type": "object"}, "strict": True}
     assert asked == [

@@ -14,7 +14,9 @@ from crb_dspy.program import Part
 from crb_dspy.schema import load_schema
 
 SCHEMA = load_schema("casereportbench").select(["Neuro", "GI", "GU"])
-CASES = [Case(f"c{i}", {"Report": f"Case {i} had seizures."}, {"Neuro": ("seizures",)}) for i in range(5)]
+CASES = [
+    Case(f"c{i}", {"Report": f"Case {i} had seizures."}, {"Neuro": ("seizures",)}) for i in range(5)
+]
 
 
 class Recorder:
@@ -24,7 +26,9 @@ class Recorder:
         self.events: list[tuple[str, str, int]] = []
         self.now = self.most = 0
         self.lock = threading.Lock()
-        self.parts = [self._part(category.key, number) for number, category in enumerate(SCHEMA.categories)]
+        self.parts = [
+            self._part(category.key, number) for number, category in enumerate(SCHEMA.categories)
+        ]
 
     def _part(self, key: str, number: int) -> Part:
         recorder = self
@@ -99,7 +103,9 @@ def test_a_failing_part_is_a_row_and_leaves_the_others_standing() -> None:
     assert len(rows) == 15
     failed = [row for row in rows if row.error]
     assert {row.category for row in failed} == {"GI"}
-    assert {(row.error, row.score, row.salvaged) for row in failed} == {("ValueError: no luck", 0.0, False)}
+    assert {(row.error, row.score, row.salvaged) for row in failed} == {
+        ("ValueError: no luck", 0.0, False)
+    }
     assert all(row.score == 1 for row in rows if row.category == "Neuro")
 
 

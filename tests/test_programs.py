@@ -57,7 +57,9 @@ def test_every_category_is_asked_for_as_often_as_any_other(program: ExtractionPr
     times = Counter(key for prompt in asked(program).prompts for key in keys_of(prompt))
     assert set(times) == set(SCHEMA.keys)
     assert len(set(times.values())) == 1
-    assert sorted(key for part in program.parts.values() for key in part.keys) == sorted(SCHEMA.keys)
+    assert sorted(key for part in program.parts.values() for key in part.keys) == sorted(
+        SCHEMA.keys
+    )
 
 
 def test_all_prompts_of_a_case_begin_alike_up_to_the_end_of_its_report(
@@ -93,7 +95,9 @@ def test_a_hostile_report_changes_nothing_but_its_own_prompt(
         assert "[INST]" not in hostile
 
 
-@pytest.mark.parametrize("answer", ["", "The patient was well.", "{{{", "null", "\ud83d", "[]" * 99])
+@pytest.mark.parametrize(
+    "answer", ["", "The patient was well.", "{{{", "null", "\ud83d", "[]" * 99]
+)
 def test_any_answer_is_survived(program: ExtractionProgram, answer: str) -> None:
     with fake_model(lambda prompt: answer):
         rows = evaluate(program, [CASE])

@@ -26,7 +26,7 @@ def test_seed_prompts_are_the_golden_ones(name: str) -> None:
 
 def test_demonstrations_stand_between_report_and_instruction() -> None:
     part = build_program("category_specific", SCHEMA.select(["GI"]), {}).parts["GI"]
-    demos = [
+    demos: list[dict[str, object]] = [
         {"report": "He vomited. He slept.", "GI": ["vomited"], "RESP": ["other gold"]},
         {"GI": ["bare finding without its text"]},
         {"report": "no output"},

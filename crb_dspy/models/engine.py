@@ -18,7 +18,7 @@ PATIENCE = 12
 Completion = Callable[..., Any]
 
 
-class ModelGone(BaseException):  # noqa: N818
+class ModelGone(BaseException):
     """The model stopped answering; not an Exception, so that no optimizer takes it for a score."""
 
 
@@ -28,7 +28,8 @@ class Engine:
     `connect` returns the arguments that every LiteLLM call of this model carries (model,
     api_base, api_key); it runs at the first call, so a run that is answered from its cache
     starts no server. Errors are those of `dspy.lm15`, on which DSPy retries what may pass.
-    `context` is the most tokens that prompt and answer may have together, None if unknown.
+    `context` is the most tokens that prompt and answer may have together, None if unknown;
+    `count(text)` says how many a text has.
     """
 
     supports_response_schema = True
@@ -40,8 +41,10 @@ class Engine:
         meter: Meter,
         threads: int = 1,
         completion: Completion | None = None,
+        count: Callable[[str], int] | None = None,
     ) -> None:
         self._connect, self._completion = connect, completion
+        self.count = count or estimated_tokens
         self._meter, self._slots = meter, threading.BoundedSemaphore(threads)
         self._lock = threading.Lock()
         self._arguments: Mapping[str, Any] | None = None
@@ -63,17 +66,14 @@ class Engine:
             self._count(reply, response.usage, time.perf_counter() - started)
             return response
 
-    def count(self, text: str) -> int:
-        """Return how many tokens a text has, or may have at most where nobody can tell."""
-        return estimated_tokens(text)
-
     def _ask(self, request: Request) -> Any:
-        completion, connected = self._completion or _litellm(), self._connected()
+        completion, connected = self._completion or _litellm(), self.connected()
         # Other APIs and local servers keep prefixes by themselves.
         marked = "claude" in connected["model"]
         return completion(**arguments(request, marked=marked), **connected, num_retries=0)
 
-    def _connected(self) -> Mapping[str, Any]:
+    def connected(self) -> Mapping[str, Any]:
+        """Return what every call carries, connecting first if need be."""
         with self._lock:
             if self._arguments is None:
                 self._arguments = self._connect()
@@ -135,8 +135,10 @@ def _content(message: Message, marked: bool) -> Any:
 
 def _format(canonical: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return DSPy's canonical response format in the shape of OpenAI's API."""
-    if canonical is None or canonical["type"] != "json_schema":
-        return canonical and dict(canonical)
+    if canonical is None:
+        return None
+    if canonical["type"] != "json_schema":
+        return dict(canonical)
     constraint = {name: value for name, value in canonical.items() if name != "type"}
     return {"type": "json_schema", "json_schema": {"name": "answer", **constraint}}
 

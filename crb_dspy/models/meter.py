@@ -12,11 +12,12 @@ class Usage:
 
     `prompt_tokens` were sent, `computed_tokens` of them computed anew (the server's own count;
     the rest it had kept from earlier prompts). `asked` counts all requests, those answered
-    from the cache of this run included; `failures` are attempts that came to nothing.
+    from the cache included, and `lost` those without an answer; `failures` are attempts.
     """
 
     asked: int = 0
     calls: int = 0
+    lost: int = 0
     failures: int = 0
     prompt_tokens: int = 0
     computed_tokens: int = 0
@@ -28,6 +29,11 @@ class Usage:
     def tokens(self) -> int:
         """Prompt and completion tokens together."""
         return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def cached(self) -> int:
+        """Requests that were answered without the model."""
+        return self.asked - self.calls - self.lost
 
     def __sub__(self, earlier: Usage) -> Usage:
         mine, other = asdict(self), asdict(earlier)

@@ -15,7 +15,7 @@ from dspy.utils.callback import BaseCallback
 
 from crb_dspy.cases import fingerprint
 from crb_dspy.errors import RunError, UserError
-from crb_dspy.models.engine import Engine
+from crb_dspy.models.engine import Engine, estimated_tokens
 from crb_dspy.models.meter import Meter
 
 # LiteLLM would fetch its price list at import.
@@ -34,13 +34,18 @@ _PROBE = {
 
 @dataclass(frozen=True)
 class Settings:
-    """How a model is reached and asked; temperature 0 to 2, context and slots of a local one."""
+    """How a model is reached and asked.
+
+    `temperature` is 0 to 2, `timeout` in seconds, `threads` the calls under way at once.
+    `context` is the tokens that prompt and answer may have together: 8,192 for an embedded
+    model, no limit known elsewhere unless it is given.
+    """
 
     model: str
     api_base: str | None = None
     temperature: float = 0.0
     seed: int = 0
-    context: int = 8192
+    context: int | None = None
     timeout: float = 600.0
     threads: int = 1
 
@@ -58,7 +63,11 @@ class Model:
         self._server: Any = None
         self.identity = fingerprint(settings.model, settings.api_base, _weights(settings.model))
         self._cache = cache / self.identity
-        self.engine = Engine(self._connect, self.meter, settings.threads)
+        self._local = settings.model.startswith("local/")
+        self._context = settings.context or (8192 if self._local else None)
+        count = self._tokens if self._local else estimated_tokens
+        self.engine = Engine(self._connect, self.meter, settings.threads, count=count)
+        self.engine.context = self._context
         self.lm = dspy.LM(
             settings.model,
             engine=self.engine,
@@ -90,7 +99,7 @@ class Model:
 
     def _connect(self) -> Mapping[str, Any]:
         settings = self.settings
-        if not settings.model.startswith("local/"):
+        if not self._local:
             base = {"api_base": settings.api_base} if settings.api_base else {}
             # OpenAI's client refuses to start without a key, which local servers don't ask for.
             keyless = settings.api_base and "OPENAI_API_KEY" not in os.environ
@@ -99,13 +108,27 @@ class Model:
         from crb_dspy.models import embedded, weights
 
         path = weights.find(settings.model.removeprefix("local/"))
-        self._server = embedded.serve(path, context=settings.context, slots=settings.threads)
+        context = self._context or 8192
+        self._server = embedded.serve(path, context=context, slots=settings.threads)
         return {
             "model": f"openai/{path.stem}",
             "timeout": settings.timeout,
             "api_base": self._server.api_base,
             "api_key": self._server.api_key,
         }
+
+    def _tokens(self, text: str) -> int:
+        """Count by the embedded model's own tokenizer."""
+        import httpx
+
+        connected = self.engine.connected()
+        response = httpx.post(
+            connected["api_base"].removesuffix("/v1") + "/tokenize",
+            headers={"Authorization": f"Bearer {connected['api_key']}"},
+            json={"content": text},
+            timeout=self.settings.timeout,
+        )
+        return len(response.raise_for_status().json()["tokens"])
 
     def _check(self) -> None:
         """Ask one tiny question, constrained to a schema if the server can."""
@@ -149,6 +172,12 @@ class _Asked(BaseCallback):  # type: ignore[misc]
     def on_lm_start(self, call_id: str, instance: Any, inputs: Mapping[str, Any]) -> None:
         """Count one request."""
         self._meter.add(asked=1)
+
+    def on_lm_end(
+        self, call_id: str, outputs: object, exception: Exception | None = None
+    ) -> None:
+        """Count a request that came to nothing."""
+        self._meter.add(lost=int(exception is not None))
 
 
 def _weights(model: str) -> object:

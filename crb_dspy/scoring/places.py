@@ -105,7 +105,7 @@ def gold_tokens(report: Report, quotes: Sequence[Places]) -> Gold:
     for spans in quotes:
         runs = [run_of[span] for span in spans]
         runs = [run for run in runs if len(run) > 1] or runs
-        wholes[spans] = [(run[0][0], run[-1][1]) for run in runs]
+        wholes[spans] = [(run[0][0], max(end for _, end in run)) for run in runs]
         for whole in wholes[spans]:
             same.setdefault(tuple(report.words[i] for i in report.within(whole)), set()).add(whole)
     chosen = _choose(report, gold, sorted(map(sorted, same.values())))

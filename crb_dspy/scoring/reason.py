@@ -46,7 +46,9 @@ def explain(
         return "rightly empty"
     unknown = [quote for quote in gold.ungrounded if quote not in predicted.ungrounded]
     parts = [
-        _part("quoted without its negation", [_negated(report, cue, coverage.gold) for cue in lost]),
+        _part(
+            "quoted without its negation", [_negated(report, cue, coverage.gold) for cue in lost]
+        ),
         _part("not in the report", predicted.ungrounded),
         _part("missed", [*_runs(report, coverage.gold - coverage.found - set(lost)), *unknown]),
         _part("extra", _runs(report, coverage.extra)),

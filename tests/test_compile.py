@@ -1,0 +1,237 @@
+"""The whole flow through its command, against a real HTTP server by way of LiteLLM."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from tests.fake_server import Body, FakeServer, Reply, asked_keys, empty, serving
+
+SECRET = "sk-this-key-must-not-be-anywhere"
+WAYWARD = {
+    "prose": "The patient seemed well on the whole.",
+    "empty": "",
+    "broken": '{"Neuro": ["had a seizure',
+    "repeating": '{"Neuro": [' + '"no seizures", ' * 500,
+}
+
+
+def compiled(folder: Path, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "crb_dspy.compile", *arguments]
+    environment = {**os.environ, "OPENAI_API_KEY": SECRET, **more.pop("env", {})}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, **more
+    )
+
+
+def flags(server: FakeServer, *more: str) -> list[str]:
+    return ["--model", "openai/fake", "--api-base", server.address, *more]
+
+
+def runs(folder: Path) -> list[Any]:
+    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
+    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+
+def cells(folder: Path) -> list[dict[str, Any]]:
+    (path,) = folder.glob("mlruns/out/*/cells.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def wayward(body: Body) -> Reply:
+    """Answer one category of five badly, each in its own way, and the rest with nothing."""
+    if "Task:" not in body["messages"][-1]["content"]:
+        return empty(body)
+    (key,) = asked_keys(body)
+    bad = {"Neuro": "prose", "EENT": "empty", "CVS": "broken", "RESP": "repeating"}
+    if key == "GI":
+        return 400
+    return WAYWARD[bad[key]].replace("Neuro", key) if key in bad else empty(body)
+
+
+@pytest.fixture(scope="module")
+def survived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, FakeServer, str]]:
+    """One compile over all categories with a model that misbehaves in five of them."""
+    folder = tmp_path_factory.mktemp("survived")
+    settings = ["--categories", "all", "--optimizer", "labeled", "--threads", "4", "--limit", "9"]
+    with serving(wayward) as server:
+        done = compiled(folder, *flags(server, *settings), "--set", "options={}")
+        assert done.returncode == 0, done.stderr
+        yield folder, server, done.stdout
+
+
+def test_a_bad_answer_is_a_row_with_its_error_and_the_others_stand(survived: Any) -> None:
+    rows = cells(survived[0])
+    assert len(rows) == 14 * len({row["case"] for row in rows})
+    errors = {row["category"]: row["error"] for row in rows if row["error"]}
+    assert set(errors) == {"Neuro", "EENT", "CVS", "RESP", "GI"}
+    assert "no list of quotes" in errors["Neuro"]
+    assert "empty answer" in errors["EENT"]
+    assert "broken JSON" in errors["CVS"]
+    assert "500 quotes, 1 of them distinct" in errors["RESP"]
+    assert "broken with 400" in errors["GI"]
+    assert {row["category"] for row in rows if row["salvaged"]} == {"CVS", "RESP"}
+    assert all(row["score"] == 0 for row in rows if row["error"] and not row["salvaged"])
+
+
+def test_the_summary_counts_errors_and_names_what_to_do_next(survived: Any) -> None:
+    folder, _, printed = survived
+    rows = cells(folder)
+    wrong, saved = sum(bool(r["error"]) for r in rows), sum(r["salvaged"] for r in rows)
+    assert f"errors     {wrong} of {len(rows)} cells, {saved} of them salvaged" in printed
+    for line in ("baseline ", "tuned ", "difference ", "calls ", "tokens ", "artefacts ", "make ui"):
+        assert line in printed
+
+
+def test_no_more_calls_than_threads_were_under_way(survived: Any) -> None:
+    assert 1 < survived[1].most <= 4
+
+
+def test_the_run_holds_its_parameters_metrics_and_artefacts(survived: Any) -> None:
+    folder = survived[0]
+    (run,) = runs(folder)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["program"] == "category_specific"
+    assert run.data.params["optimizer"] == "labeled"
+    for name in ("test/score", "test/score_baseline", "test/GU", "test/Pregnancy", "cost/calls"):
+        assert name in run.data.metrics
+    for name in ("cost/tokens", "cost/seconds", "test/negation_recall", "test/errors"):
+        assert name in run.data.metrics
+    kept = {path.name for path in folder.glob("mlruns/artifacts/*/artifacts/*")}
+    assert kept >= {"experiment.toml", "split.json", "program.json", "prompts.md", "cells.json"}
+
+
+def test_no_key_is_kept_anywhere(survived: Any) -> None:
+    folder, server, printed = survived
+    assert SECRET not in printed
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_the_same_command_again_asks_nothing_and_finds_the_same(tmp_path: Path) -> None:
+    with serving() as server:
+        first = compiled(tmp_path, *flags(server, "--threads", "4"))
+        asked = len(server.bodies)
+        again = compiled(tmp_path, *flags(server, "--threads", "4"))
+        assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+        assert len(server.bodies) == asked > 30
+    assert "calls      0," in again.stdout
+    assert first.stdout.split("errors")[0] == again.stdout.split("errors")[0]
+    texts = [len({p.read_text() for p in tmp_path.glob(f"mlruns/artifacts/*/artifacts/{name}")})
+             for name in ("program.json", "cells.json", "prompts.md")]  # fmt: skip
+    assert texts == [1, 1, 1]
+
+
+def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    arguments = ["--model", "openai/fake", "--api-base", "http://127.0.0.1:9/v1"]
+    done = compiled(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: model 'openai/fake' at http://127.0.0.1:9/v1")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "mlruns/mlflow.db").exists()
+
+
+def test_a_server_without_structured_output_is_asked_without(tmp_path: Path) -> None:
+    with serving(lambda body: 400 if "response_format" in body else empty(body)) as server:
+        done = compiled(tmp_path, *flags(server, "--optimizer", "none", "--set", "options={}"))
+    assert done.returncode == 0, done.stderr
+    assert "errors     0 of" in done.stdout
+
+
+def test_a_server_that_dies_in_the_middle_fails_the_run(tmp_path: Path) -> None:
+    alive = 8
+
+    def dying(body: Body) -> Reply:
+        return empty(body) if len(server.bodies) < alive else 401
+
+    with serving(dying) as server:
+        done = compiled(tmp_path, *flags(server))
+    assert done.returncode == 1
+    assert "stopped answering" in done.stderr
+    (run,) = runs(tmp_path)
+    assert run.info.status == "FAILED"
+    assert "test/score" not in run.data.metrics
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_is_killed_and_legible(tmp_path: Path, stop: signal.Signals) -> None:
+    with serving(delay=0.2) as server:
+        command = [sys.executable, "-m", "crb_dspy.compile", *flags(server)]
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        while len(server.bodies) < 5:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert errors.strip().endswith("interrupted")
+    assert "Traceback" not in errors
+    (run,) = runs(tmp_path)
+    assert run.info.status == "KILLED"
+    assert run.data.params["optimizer"] == "bootstrap"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--program", "monolitic"], "unknown program 'monolitic': did you mean 'monolithic'?"),
+        (["--optimizer", "boostrap"], "unknown optimizer 'boostrap': did you mean 'bootstrap'?"),
+        (["--categories", "Neuro,GX"], "unknown category 'GX': did you mean 'GU'?"),
+        (["--set", "sead=1"], "unknown key 'sead': did you mean 'seed'?"),
+        (["--set", "options.candidate=1"], "unknown option 'candidate': did you mean 'candidates'?"),
+        (["--set", "program_options.cott=1"], "unknown option 'cott': did you mean 'cot'?"),
+        (["--threads", "0"], "threads = 0"),
+        (["--model", "local/qwen"], "unknown local model 'qwen'"),
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["none.toml"], "none.toml: no such experiment file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_asks_nothing(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    with serving() as server:
+        given = flags(server) if "--model" not in arguments else []
+        done = compiled(tmp_path, *arguments, *given)
+        assert server.bodies == []
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_dry_run_asks_nothing_and_counts_what_it_would(tmp_path: Path) -> None:
+    with serving() as server:
+        done = compiled(tmp_path, *flags(server, "--dry-run"))
+        assert server.bodies == []
+    assert done.returncode == 0
+    assert "requests   at most" in done.stdout
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_program_and_a_recipe_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from crb_dspy.program import ExtractionProgram, Part\n"
+        "class Mine(ExtractionProgram):\n"
+        "    def build(self, schema):\n"
+        "        return {'everything': Part(schema.categories)}\n"
+        "def recipe(part, train, validation, context, *, word='Find'):\n"
+        "    part = part.deepcopy()\n"
+        "    part.predict.signature = part.predict.signature.with_instructions(word)\n"
+        "    return part\n"
+    )
+    own = ["--program", "./mine.py:Mine", "--optimizer", "./mine.py:recipe"]
+    with serving() as server:
+        done = compiled(tmp_path, *flags(server), *own, "--set", "options={word='Seek'}")
+        assert done.returncode == 0, done.stderr
+        assert any("Task: Seek\n" in prompt for prompt in server.prompts())

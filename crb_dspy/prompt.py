@@ -24,8 +24,8 @@ SYSTEM = (
 )
 # Marks that a chat template or this layout would take for its own.
 _CONTROL = re.compile(r"<(?=[|/A-Za-z_])|\[(?=/?INST\])")
-# More quotes than any gold cell holds; a list that runs on is a model caught in a loop.
-MAX_QUOTES = 40
+# A short quote; gold of CaseReportBench has a median of 51 characters.
+TOKENS_A_QUOTE = 16
 
 
 def defuse(text: str) -> str:
@@ -33,9 +33,16 @@ def defuse(text: str) -> str:
     return _CONTROL.sub(lambda match: f"{match.group()} ", text)
 
 
-def answer_schema(signature: type[dspy.Signature]) -> dict[str, Any]:
-    """Return the JSON schema of an answer: one list of quotes a category, reasoning before."""
-    quotes = {"type": "array", "items": {"type": "string"}, "maxItems": MAX_QUOTES}
+def answer_schema(signature: type[dspy.Signature], max_tokens: int = 320) -> dict[str, Any]:
+    """Return the JSON schema of an answer: reasoning, if any, then a list a category.
+
+    Lists are bounded by what `max_tokens` can hold, against a model that is caught in a loop.
+    """
+    quotes = {
+        "type": "array",
+        "items": {"type": "string"},
+        "maxItems": max(8, max_tokens // TOKENS_A_QUOTE),
+    }
     properties = {
         name: {"type": "string"} if field.annotation is str else quotes
         for name, field in signature.output_fields.items()
@@ -134,27 +141,34 @@ def halves(
 
 
 def question(signature: type[dspy.Signature]) -> str:
-    """Return the end of a prompt: instruction, definitions, format."""
+    """Return the end of a prompt: instruction, definitions where several categories are asked for.
+
+    The format is told in words: small models copy a skeleton as if it were the answer.
+    """
+    keys = categories_of(signature)
     return (
-        f"Task: {signature.instructions}\n{_definitions(signature)}"
-        "Include what the report says is absent or normal. A category with nothing in the report "
-        f"gets []. Answer with JSON only:\n{_format(signature)}"
+        f"Task: {signature.instructions}\n{_definitions(signature) if len(keys) > 1 else ''}"
+        "Copy each finding from the report above, word for word, as a whole phrase. Write only "
+        "what stands in the report. If nothing of the kind stands there, the list is empty.\n"
+        f"Answer with a JSON object: {_format(signature)}"
     )
 
 
 def _definitions(signature: type[dspy.Signature]) -> str:
     fields = signature.output_fields
-    return "".join(
-        f"{key}: {fields[key].json_schema_extra['desc']}.\n" for key in categories_of(signature)
-    )
+    described = {key: fields[key].json_schema_extra["desc"] for key in categories_of(signature)}
+    return "".join(f"- {key}: {text}\n" for key, text in described.items())
 
 
 def _format(signature: type[dspy.Signature]) -> str:
-    parts = [
-        f'"{name}": "think step by step, briefly"' if name == "reasoning" else f'"{name}": ["..."]'
-        for name in signature.output_fields
-    ]
-    return "{" + ", ".join(parts) + "}"
+    keys = [f'"{key}"' for key in categories_of(signature)]
+    lists = f"{keys[0]} is the list" if len(keys) == 1 else f"each of {', '.join(keys)} is a list"
+    before = (
+        'first "reasoning", a sentence on where such findings stand in the report; then '
+        if "reasoning" in signature.output_fields
+        else ""
+    )
+    return f"{before}{lists} of copied phrases."
 
 
 def demonstrations(signature: type[dspy.Signature], demos: Sequence[Mapping[str, Any]]) -> str:
@@ -187,7 +201,7 @@ def _request(
     signature: type[dspy.Signature],
     user: tuple[str, str],
 ) -> Request:
-    structured = constraint(answer_schema(signature))
+    structured = constraint(answer_schema(signature, options.get("max_tokens") or 320))
     return Request(
         model=lm.model,
         system=SYSTEM,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ Reply = Callable[[str], str]
 
 
 def keys_of(prompt: str) -> list[str]:
-    """The categories that a prompt asks for: its last line is the format."""
-    return [key for key in json.loads(prompt.strip().splitlines()[-1]) if key != "reasoning"]
+    """The categories that a prompt asks for: its last line is the format, names in quotes."""
+    names = re.findall(r'"(\w+)"', prompt.strip().splitlines()[-1])
+    return [name for name in names if name != "reasoning"]
 
 
 def report_of(prompt: str) -> str:

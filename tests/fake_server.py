@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.fake_model import keys_of
+
 Body = dict[str, Any]
 # Text of the answer, or an HTTP status to fail with.
 Reply = str | int
@@ -46,9 +48,8 @@ class FakeServer:
 
 
 def asked_keys(body: Body) -> list[str]:
-    """The category keys that a prompt asks for: its last line is the format."""
-    line = body["messages"][-1]["content"].strip().splitlines()[-1]
-    return [key for key in json.loads(line) if key != "reasoning"]
+    """The category keys that a prompt asks for."""
+    return keys_of(body["messages"][-1]["content"])
 
 
 def empty(body: Body) -> Reply:

@@ -90,7 +90,15 @@ def test_the_summary_counts_errors_and_names_what_to_do_next(survived: Any) -> N
     rows = cells(folder)
     wrong, saved = sum(bool(r["error"]) for r in rows), sum(r["salvaged"] for r in rows)
     assert f"errors     {wrong} of {len(rows)} cells, {saved} of them salvaged" in printed
-    for line in ("baseline ", "tuned ", "difference ", "calls ", "tokens ", "artefacts ", "make ui"):
+    for line in (
+        "baseline ",
+        "tuned ",
+        "difference ",
+        "calls ",
+        "tokens ",
+        "artefacts ",
+        "make ui",
+    ):
         assert line in printed
 
 
@@ -190,7 +198,10 @@ def test_an_interrupted_run_is_killed_and_legible(tmp_path: Path, stop: signal.S
         (["--optimizer", "boostrap"], "unknown optimizer 'boostrap': did you mean 'bootstrap'?"),
         (["--categories", "Neuro,GX"], "unknown category 'GX': did you mean 'GU'?"),
         (["--set", "sead=1"], "unknown key 'sead': did you mean 'seed'?"),
-        (["--set", "options.candidate=1"], "unknown option 'candidate': did you mean 'candidates'?"),
+        (
+            ["--set", "options.candidate=1"],
+            "unknown option 'candidate': did you mean 'candidates'?",
+        ),
         (["--set", "program_options.cott=1"], "unknown option 'cott': did you mean 'cot'?"),
         (["--threads", "0"], "threads = 0"),
         (["--model", "local/qwen"], "unknown local model 'qwen'"),

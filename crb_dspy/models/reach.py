@@ -173,9 +173,7 @@ class _Asked(BaseCallback):  # type: ignore[misc]
         """Count one request."""
         self._meter.add(asked=1)
 
-    def on_lm_end(
-        self, call_id: str, outputs: object, exception: Exception | None = None
-    ) -> None:
+    def on_lm_end(self, call_id: str, outputs: object, exception: Exception | None = None) -> None:
         """Count a request that came to nothing."""
         self._meter.add(lost=int(exception is not None))
 

@@ -121,7 +121,7 @@ def test_the_run_holds_its_parameters_metrics_and_artefacts(survived: Any) -> No
 
 
 def test_no_key_is_kept_anywhere(survived: Any) -> None:
-    folder, server, printed = survived
+    folder, _, printed = survived
     assert SECRET not in printed
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 10

@@ -100,19 +100,17 @@ def test_a_schema_constrains_the_answer(server: EmbeddedServer) -> None:
 
 
 def test_a_report_is_computed_once(server: EmbeddedServer) -> None:
-    """Its prefix outlives requests about others, also behind a common beginning."""
-    common = "Read the report, then answer. " * 30
+    """Its prefix outlives a longer one behind the same beginning, which the default would lose."""
+    common = "Read the report, then answer. " * 20
 
-    def computed(report: str, question: str) -> tuple[int, int]:
-        answer = chat(server, f"{common}{report}{question}", 1)[1]
-        return answer["timings"]["prompt_n"], answer["usage"]["prompt_tokens"]
+    def computed(report: str, question: str) -> Any:
+        return chat(server, f"{common}{report}{question}", 1)[1]["timings"]["prompt_n"]
 
-    other = STORY.replace("fever", "a rash").replace("two", "nine").replace("A child", "One")
-    computed(STORY, "Any fever?")
-    assert computed(STORY, "A rash?")[0] < 20
-    assert computed(other, "Any fever?")[0] > 100
-    computed, total = computed(STORY, "A cough?")
-    assert computed < 20 < 300 < total
+    report, longer = STORY[:200], STORY.replace("A child of two", "One of nine")
+    computed(report, "Any fever?")
+    assert computed(report, "A rash?") < 20
+    assert computed(longer, "Any fever?") > 200
+    assert computed(report, "A cough?") < 20
 
 
 def test_a_prompt_that_is_too_long_is_refused(server: EmbeddedServer) -> None:

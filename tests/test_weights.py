@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crb_dspy.errors import UserError
@@ -150,6 +150,7 @@ def test_an_interrupted_download_goes_on_after_its_last_whole_part(tmp_path: Pat
     assert names(tmp_path) == {"tiny.gguf", "tiny.gguf.verified"}
 
 
+@settings(max_examples=30, deadline=None)
 @given(
     failing=st.lists(st.integers(1, 5), max_size=4),
     torn=st.binary(max_size=20),

@@ -19,8 +19,8 @@ HOST = "127.0.0.1"
 # The engine can stop between two batches only; on two cores one of 256 tokens takes four
 # seconds, and larger ones are not faster.
 BATCH = 256
-# A request whose prompt shares less than this with the last one leaves that one in memory.
-# With the default of a tenth, reports after a long common beginning overwrite each other;
+# A request that shares less than this with the prompt before leaves that one in memory. With
+# the default of a tenth, a long report overwrites a short one behind the same beginning;
 # nearer to one, the memory fills with one copy of a report for each category.
 SAME_PROMPT = 0.5
 

@@ -35,7 +35,8 @@ def cover(report: Report, gold: Quotes, predicted: Quotes) -> Coverage:
     readings = [_Reading(report, target, spans) for spans in predicted.places]
     _attach(report, readings)
     found = _found(target, readings)
-    stripped = _stripped(report, readings) & found
+    heads = {span[0] for spans in gold.places for span in spans}
+    stripped = _stripped(report, readings, heads) & found
     return Coverage(target.tokens, found, _extra(report, readings), stripped)
 
 
@@ -69,9 +70,13 @@ class _Reading:
 
 def _attach(report: Report, readings: Sequence[_Reading]) -> None:
     """Find the places of quotes where they touch others: inside gold, and outside."""
-    edges = Edges(report.text, (span for reading in readings for span in reading.inside))
-    for reading in readings:
-        reading.anchored = edges.touching(reading.inside)
+    edges = Edges(report.text, ())
+    # Two quotes that are both gold are no halves of a third: gold ones look at the others only.
+    for gold in (False, True):
+        edges.add(s for reading in readings if reading.is_gold is gold for s in reading.inside)
+        for reading in readings:
+            if reading.is_gold is not gold:
+                reading.anchored = edges.touching(reading.inside)
     wrong = (reading for reading in readings if reading.wrong)
     edges = Edges(report.text, (span for reading in wrong for span in reading.spans))
     # A gold quote never strays, or leaving it out could raise the score.
@@ -128,11 +133,12 @@ def _extra(report: Report, readings: Sequence[_Reading]) -> set[int]:
     return extra
 
 
-def _stripped(report: Report, readings: Sequence[_Reading]) -> set[int]:
+def _stripped(report: Report, readings: Sequence[_Reading], heads: Set[int]) -> set[int]:
+    """Find the negations that a quote follows, where no other quote and no gold one leads to it."""
     edges = Edges(report.text, (span for reading in readings for span in reading.spans))
-    guesses = (reading for reading in readings if not reading.is_gold)
+    headless = (reading.best for reading in readings if not edges.before(reading.best))
     stripped = set()
-    for place in (guess.best for guess in guesses if not edges.before(guess.best)):
+    for place in (place for place in headless if place[0] not in heads):
         cue = next(iter(report.within(place)), 0) - 1
         if cue in report.cues and not set(report.scope(cue)).isdisjoint(report.tokens(place)):
             stripped.add(cue)

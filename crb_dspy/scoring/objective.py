@@ -101,7 +101,7 @@ def _scored(report: Report, sought: Quotes, given: Quotes, coverage: Coverage) -
     found = len(coverage.found) + len(sought.unknown & given.unknown)
     extra = len(coverage.extra) + len(coverage.stripped) + len(given.unknown - sought.unknown)
     gold = len(coverage.gold) + len(sought.unknown)
-    negation = negations(report, coverage)
+    negation = negations(report, coverage, given.ungrounded)
     return CellScore(
         score=_f1(sought.count, given.count, 2 * found / max(1, found + extra + gold)),
         reason=explain(report, sought, given, coverage, negation.lost),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from crb_dspy.scoring.coverage import Coverage
 from crb_dspy.scoring.places import Quotes
-from crb_dspy.scoring.tokens import Report
+from crb_dspy.scoring.tokens import Report, read
 
 LIMIT = 300
 _SNIPPET = 40
@@ -23,9 +23,13 @@ class Negations:
     lost: tuple[int, ...]
 
 
-def negations(report: Report, coverage: Coverage) -> Negations:
-    """Sort the negations of gold by what became of them; of the rest the finding was missed."""
+def negations(report: Report, coverage: Coverage, ungrounded: Iterable[str] = ()) -> Negations:
+    """Sort the negations of gold by what became of them; of the rest the finding was missed.
+
+    A finding is lost too where a quote that is not in the report says it without the negation.
+    """
     cues = tuple(sorted(report.cues & coverage.gold))
+    loose = [set(read(quote, report.level).words) for quote in ungrounded]
     found, lost = [], []
     for cue in cues:
         scope = set(report.scope(cue)) & coverage.gold
@@ -33,9 +37,14 @@ def negations(report: Report, coverage: Coverage) -> Negations:
         kept = cue in coverage.found and cue not in coverage.stripped
         if covered and kept:
             found.append(cue)
-        elif covered and scope:
+        elif scope and (covered or _denied(report, cue, scope, loose)):
             lost.append(cue)
     return Negations(cues, tuple(found), tuple(lost))
+
+
+def _denied(report: Report, cue: int, scope: Set[int], quotes: Sequence[Set[str]]) -> bool:
+    finding = {report.words[i] for i in scope}
+    return any(finding <= words and report.words[cue] not in words for words in quotes)
 
 
 def explain(

@@ -5,7 +5,7 @@ from crb_dspy.errors import UserError
 OBJECTIVE = "score"
 
 
-def objective(name: str) -> str:
+def optimizable(name: str) -> str:
     """Return the name of a metric that may be optimized; UserError, with the reason, if not."""
     from crb_dspy.schema import unknown
     from crb_dspy.scoring.paper import PAPER

@@ -63,7 +63,8 @@ class _Reading:
         spans = (*self.anchored, *(span for span in self.inside if span not in self.anchored))
         for row in zip_longest(*(self.tokens[span] for span in spans)):
             touched = [token for token in row[: len(self.anchored)] if token is not None]
-            worth = len(set(gold.of(touched)) - found) or (0 if self.strays and not touched else 1)
+            spare = not (self.is_gold or (self.strays and not touched))
+            worth = len(set(gold.of(touched)) - found) or spare
             candidates = gold.of(token for token in row if token is not None)
             yield from [[token for token in candidates if token not in found]] * worth
 

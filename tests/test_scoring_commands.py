@@ -1,0 +1,135 @@
+"""The commands `score` and `audit`, as a user of another system meets them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crb_dspy.benchmarks import load
+from crb_dspy.schema import load_schema
+from crb_dspy.scoring.audit import SYSTEMS, audit
+from tests.real_data import real
+
+KEYS = load_schema("casereportbench").keys
+CASES = [
+    {"id": "a", "sections": {"R": "No rash. He vomited."}, "gold": {"DERM": ["No rash"]}},
+    {"id": "b", "sections": {"R": "She had seizures."}, "gold": {"Neuro": ["seizures"]}},
+]
+PREDICTED: list[dict[str, Any]] = [
+    {"id": "a", "findings": {"DERM": ["rash"], "GI": ["vomited"]}},
+    {"id": "b", "findings": {"Neuro": ["seizures"]}},
+]
+
+
+def ran(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"crb_dspy.{module}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def written(path: Path, records: list[Any]) -> str:
+    lines = (r if isinstance(r, str) else json.dumps(r) for r in records)
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return str(path)
+
+
+def scored(folder: Path, predicted: list[Any], *more: str) -> subprocess.CompletedProcess[str]:
+    gold, pred = written(folder / "g.jsonl", CASES), written(folder / "p.jsonl", predicted)
+    return ran("score", "--gold", gold, "--pred", pred, *more)
+
+
+def test_json_holds_summary_categories_and_cells(tmp_path: Path) -> None:
+    done = scored(tmp_path, PREDICTED, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert list(found) == ["summary", "categories", "cells"]
+    assert list(found["categories"]) == list(KEYS)
+    assert len(found["cells"]) == 2 * len(KEYS)
+    cell = next(c for c in found["cells"] if (c["id"], c["category"]) == ("a", "DERM"))
+    assert cell["score"] == pytest.approx(2 / 3)
+    assert found["summary"]["score"] == pytest.approx(((12 + 2 / 3) / 14 + 1) / 2)
+    assert found["summary"]["polarity_errors"] == 1
+    assert found["categories"]["GI"]["hallucination"] == 50
+    assert found["categories"]["RESP"]["negation_recall"] is None
+    assert {"tsr_raw", "tsr_norm", "levenshtein", "exact_match", "bleu1", "bleu4"} < set(cell)
+
+
+def test_metrics_can_be_chosen_and_shown_as_a_table(tmp_path: Path) -> None:
+    objective = scored(tmp_path, PREDICTED, "--metrics", "objective").stdout
+    assert "nonempty_f1" in objective
+    assert "tsr_raw" not in objective
+    paper = scored(tmp_path, PREDICTED, "--metrics", "paper", "--cells").stdout
+    assert "tsr_raw" in paper
+    assert "nonempty_f1" not in paper
+
+
+def test_csv_holds_a_row_a_category_or_a_cell(tmp_path: Path) -> None:
+    text = scored(tmp_path, PREDICTED, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["category"] for row in rows] == ["all", *KEYS]
+    text = scored(tmp_path, PREDICTED, "--format", "csv", "--cells").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 2 * len(KEYS)
+    assert rows[0]["id"] == "a"
+
+
+def test_missing_cases_count_as_empty_only_when_asked(tmp_path: Path) -> None:
+    done = scored(tmp_path, PREDICTED[:1])
+    assert done.returncode == 2
+    assert "no prediction for case b" in done.stderr
+    done = scored(tmp_path, PREDICTED[:1], "--allow-missing", "--format", "json")
+    assert json.loads(done.stdout)["categories"]["Neuro"]["omission"] == 100
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"id": "c", "findings": {}}, "line 3: unknown case 'c'"),
+        ({"id": "a", "findings": {}}, "line 3: case 'a' was there before"),
+        ({"id": "a", "findings": {"GX": []}}, "case a: unknown category 'GX': did you mean 'GU'?"),
+        ({"id": "a", "findings": {"GI": None}}, "case a: GI is null, not a list"),
+        ({"id": "a", "findings": {"GI": [1.5]}}, "case a: GI holds 1.5, which is not a text"),
+        ({"id": "a", "findings": ["x"]}, "case a: 'findings' must be an object"),
+        ({"findings": {}}, "needs an object with a text 'id'"),
+        ("{", "line 3: not JSON"),
+    ],
+)
+def test_a_faulty_prediction_is_named(tmp_path: Path, line: Any, message: str) -> None:
+    done = scored(tmp_path, [*PREDICTED, line])
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "p.jsonl" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_unknown_metrics_are_named(tmp_path: Path) -> None:
+    done = scored(tmp_path, PREDICTED, "--metrics", "objektive")
+    assert done.returncode == 2
+    assert "did you mean 'objective'?" in done.stderr
+
+
+def test_no_trivial_system_gets_far_on_the_sample() -> None:
+    found = audit(load("sample", load_schema("casereportbench")).cases, KEYS)
+    assert list(found) == list(SYSTEMS)
+    assert found["gold"]["score"] == 1
+    trivial = {name: found[name]["score"] for name in SYSTEMS if not name.startswith("gold")}
+    assert max(trivial.values()) <= 0.45
+    assert found["gold_without_negation"]["negation_recall"] < 0.1
+    assert found["gold_without_negation"]["score"] < 0.95
+    assert found["every_sentence"]["tsr_raw"] > 60
+
+
+def test_no_trivial_system_gets_far_on_real_cases() -> None:
+    done = ran("audit", "--data", str(real("casereportbench/gold_cases.jsonl")), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    trivial = [name for name in SYSTEMS if name not in ("gold", "gold_without_negation")]
+    assert max(found[name]["score"] for name in trivial) <= 0.45
+    assert found["gold"]["score"] == 1
+    assert found["empty"]["ungrounded"] is None

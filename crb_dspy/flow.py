@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -61,7 +62,8 @@ def plan(experiment: Experiment) -> Plan:
     schema = full.select(experiment.categories) if experiment.categories else full
     program = build_program(experiment.program, schema, experiment.program_options)
     tuner = find_recipe(experiment.optimizer, experiment.options)
-    loaded = load(experiment.data, full, groups=experiment.groups, limit=experiment.limit)
+    source = _expanded(experiment.data)
+    loaded = load(source, full, groups=experiment.groups, limit=experiment.limit)
     bare = [case.id for case in loaded.cases if case.gold is None]
     if bare:
         raise UserError(
@@ -70,6 +72,14 @@ def plan(experiment: Experiment) -> Plan:
     fractions = (experiment.split[0], experiment.split[1], experiment.split[2])
     sides = split(loaded.cases, seed=experiment.seed, fractions=fractions)
     return Plan(experiment, schema, loaded, sides, program, tuner)
+
+
+def _expanded(source: str) -> str:
+    """Put the values of environment variables into the name of a data source."""
+    expanded = os.path.expandvars(source)
+    if "$" in expanded:
+        raise UserError(f"data = '{source}': set the environment variable that it names")
+    return expanded
 
 
 def estimate(planned: Plan) -> dict[str, int | None]:

@@ -206,6 +206,7 @@ def test_an_interrupted_run_is_killed_and_legible(tmp_path: Path, stop: signal.S
         (["--threads", "0"], "threads = 0"),
         (["--model", "local/qwen"], "unknown local model 'qwen'"),
         (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["--data", "$NOT_SET_ANYWHERE/x.jsonl"], "set the environment variable"),
         (["none.toml"], "none.toml: no such experiment file"),
     ],
 )

@@ -1,8 +1,9 @@
 """Which tokens of gold the predicted quotes cover, and which others.
 
-A quote that stands once means that place. Of one that stands several times, each token is worth
-one gold token for every place where it touches another predicted quote inside gold (as the
-halves of a split quote do), or else one in all; none, if it only touches what is outside gold.
+A quote that stands once means that place, and a gold quote what it means in gold. Of another that
+stands several times, each token is worth one gold token for every place where it touches a
+predicted quote inside gold (as the halves of a split quote do), or else one in all; none, if it
+only touches what is outside gold.
 """
 
 from __future__ import annotations
@@ -71,13 +72,9 @@ class _Reading:
 
 def _attach(report: Report, readings: Sequence[_Reading]) -> None:
     """Find the places of quotes where they touch others: inside gold, and outside."""
-    edges = Edges(report.text, ())
-    # Two quotes that are both gold are no halves of a third: gold ones look at the others only.
-    for gold in (False, True):
-        edges.add(s for reading in readings if reading.is_gold is gold for s in reading.inside)
-        for reading in readings:
-            if reading.is_gold is not gold:
-                reading.anchored = edges.touching(reading.inside)
+    edges = Edges(report.text, (span for reading in readings for span in reading.inside))
+    for reading in readings:
+        reading.anchored = edges.touching(reading.inside)
     wrong = (reading for reading in readings if reading.wrong)
     edges = Edges(report.text, (span for reading in wrong for span in reading.spans))
     # A gold quote never strays, or leaving it out could raise the score.

@@ -1,6 +1,6 @@
 """How long scoring takes: every metric over 138 x 14 invented cells, on one core.
 
-    python bench/scoring.py [--json]
+python bench/scoring.py [--json]
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def write_program(
         "crb_dspy": __version__,
         "program": experiment.program,
         "program_options": experiment.program_options,
-        "schema": schema.name,
+        "schema": experiment.schema_,
         "categories": list(schema.keys),
         "schema_fingerprint": fingerprint(schema.model_dump()),
         "state": tuned.dump_state(),
@@ -92,7 +92,7 @@ def load_program(path: Path) -> tuple[ExtractionProgram, Schema]:
         program = build_program(saved["program"], schema, saved["program_options"])
         known = saved["schema_fingerprint"] == fingerprint(schema.model_dump())
         state = saved["state"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a program of crb_dspy: {error!r}") from error
     if not known:
         raise UserError(f"{path}: schema '{schema.name}' has changed since; compile again")

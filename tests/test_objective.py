@@ -117,7 +117,7 @@ def test_dropping_the_negation_of_a_finding_always_costs(cues: list[str]) -> Non
     findings = [f"{cue} {name} of the {name}x" for cue, name in zip(cues, NAMES, strict=False)]
     text = ". ".join(["He came with pain", *findings, "All went well"])
     for i, finding in enumerate(findings):
-        bare = findings[:i] + [finding.split(" ", 1)[1]] + findings[i + 1 :]
+        bare = [*findings[:i], finding.split(" ", 1)[1], *findings[i + 1 :]]
         cell = score_cell(text, findings, bare)
         assert cell.score < 1
         assert cell.polarity_errors == 1

@@ -9,7 +9,7 @@ only touches what is outside gold.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -19,15 +19,11 @@ from crb_dspy.scoring.tokens import Report
 
 @dataclass(frozen=True)
 class Coverage:
-    """Gold tokens, those of them that were found, and predicted tokens that are not gold.
-
-    `stripped` are found negations that some quote begins just behind, so as to deny them.
-    """
+    """Gold tokens, those of them that were found, and predicted tokens that are not gold."""
 
     gold: set[int]
     found: set[int]
     extra: set[int]
-    stripped: set[int]
 
 
 def cover(report: Report, gold: Quotes, predicted: Quotes) -> Coverage:
@@ -35,10 +31,7 @@ def cover(report: Report, gold: Quotes, predicted: Quotes) -> Coverage:
     target = gold_tokens(report, gold.places)
     readings = [_Reading(report, target, spans) for spans in predicted.places]
     _attach(report, readings)
-    found = _found(target, readings)
-    heads = {span[0] for spans in gold.places for span in spans}
-    stripped = _stripped(report, readings, heads) & found
-    return Coverage(target.tokens, found, _extra(report, readings), stripped)
+    return Coverage(target.tokens, _found(target, readings), _extra(report, readings))
 
 
 class _Reading:
@@ -102,19 +95,31 @@ def _found(gold: Gold, readings: Sequence[_Reading]) -> set[int]:
 def _matched(slots: Sequence[Sequence[int]]) -> set[int]:
     """Give slots one of their candidates each, none twice, so that as many as can be are taken."""
     owner: dict[int, int] = {}
-
-    def fill(slot: int, seen: set[int]) -> bool:
-        for token in slots[slot]:
-            if token not in seen:
-                seen.add(token)
-                if token not in owner or fill(owner[token], seen):
-                    owner[token] = slot
-                    return True
-        return False
-
+    held: dict[int, int] = {}
     for slot in range(len(slots)):
-        fill(slot, set())
+        token, through = _free_token(slots, slot, owner)
+        while token is not None:
+            taker = through[token]
+            owner[token] = taker
+            # Its former token, if it has one, goes to the slot that asked for it.
+            held[taker], token = token, held.get(taker)
     return set(owner)
+
+
+def _free_token(
+    slots: Sequence[Sequence[int]], slot: int, owner: Mapping[int, int]
+) -> tuple[int | None, dict[int, int]]:
+    """Find a token that nobody has, and through which slot each token was asked for."""
+    through: dict[int, int] = {}
+    asking = [slot]
+    for asker in asking:
+        for token in slots[asker]:
+            if token not in through:
+                through[token] = asker
+                if token not in owner:
+                    return token, through
+                asking.append(owner[token])
+    return None, through
 
 
 def _extra(report: Report, readings: Sequence[_Reading]) -> set[int]:
@@ -129,15 +134,3 @@ def _extra(report: Report, readings: Sequence[_Reading]) -> set[int]:
         if reading.inside or not bound:
             extra |= reading.wrong
     return extra
-
-
-def _stripped(report: Report, readings: Sequence[_Reading], heads: Set[int]) -> set[int]:
-    """Find the negations that a quote follows, where no other quote and no gold one leads to it."""
-    edges = Edges(report.text, (span for reading in readings for span in reading.spans))
-    headless = (reading.best for reading in readings if not edges.before(reading.best))
-    stripped = set()
-    for place in (place for place in headless if place[0] not in heads):
-        cue = next(iter(report.within(place)), 0) - 1
-        if cue in report.cues and not set(report.scope(cue)).isdisjoint(report.tokens(place)):
-            stripped.add(cue)
-    return stripped

@@ -99,7 +99,7 @@ def _quotes(quotes: Iterable[str]) -> set[str]:
 
 def _scored(report: Report, sought: Quotes, given: Quotes, coverage: Coverage) -> CellScore:
     found = len(coverage.found) + len(sought.unknown & given.unknown)
-    extra = len(coverage.extra) + len(coverage.stripped) + len(given.unknown - sought.unknown)
+    extra = len(coverage.extra) + len(given.unknown - sought.unknown)
     gold = len(coverage.gold) + len(sought.unknown)
     negation = negations(report, coverage, given.ungrounded)
     return CellScore(

@@ -34,8 +34,7 @@ def negations(report: Report, coverage: Coverage, ungrounded: Iterable[str] = ()
     for cue in cues:
         scope = set(report.scope(cue)) & coverage.gold
         covered = 2 * len(scope & coverage.found) >= len(scope)
-        kept = cue in coverage.found and cue not in coverage.stripped
-        if covered and kept:
+        if covered and cue in coverage.found:
             found.append(cue)
         elif scope and (covered or _denied(report, cue, scope, loose)):
             lost.append(cue)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from crb_dspy.cases import Case
 from crb_dspy.scoring import paper
@@ -12,8 +12,6 @@ from crb_dspy.scoring.objective import CellScore, by_category, score_cell, summa
 
 # Which families of metrics there are; each can be left out.
 FAMILIES = ("objective", "paper")
-# Of one cell, what the table shows of its objective.
-SHOWN = ("score", "precision", "recall", "ungrounded", "negatives", "negatives_found")
 
 Predictions = Mapping[str, Mapping[str, Sequence[str]]]
 Metrics = dict[str, float]
@@ -23,7 +21,8 @@ Metrics = dict[str, float]
 class Scores:
     """Metrics of a set of predictions; NaN where a metric is undefined.
 
-    `cells` holds, in the order of cases and categories, case id, category, metrics and reason.
+    `cells` holds, in the order of cases and categories, case id, category, metrics and reason; a
+    metric means the same for a cell, a category and all, but precision and recall are a cell's.
     """
 
     summary: Metrics
@@ -53,7 +52,11 @@ def score(
             if "objective" in families:
                 cell = score_cell(case.text, gold, predicted)
                 rows.append((case.id, key, cell))
-                metrics, reason = {name: asdict(cell)[name] for name in SHOWN}, cell.reason
+                metrics = summarise(rows[-1:]) | {
+                    "precision": cell.precision,
+                    "recall": cell.recall,
+                }
+                reason = cell.reason
             if "paper" in families:
                 metrics |= paper.score_cell(gold, predicted)
             cells.append((case.id, key, metrics, reason))

@@ -31,6 +31,7 @@ class Experiment(BaseModel):
     program: str = "category_specific"
     program_options: dict[str, Any] = {}
     optimizer: str = "labeled"
+    objective: str = "score"
     options: dict[str, Any] = {}
     model: str = "local/qwen2.5-coder-1.5b-instruct"
     api_base: str | None = None

@@ -26,6 +26,7 @@ from crb_dspy.program import ExtractionProgram, Part
 from crb_dspy.progress import Tick, phase
 from crb_dspy.prompt import ReportFirst
 from crb_dspy.schema import Schema, load_schema
+from crb_dspy.scoring import optimizable, paper
 from crb_dspy.scoring.objective import summarise
 
 CACHE = tracking.FOLDER / "cache"
@@ -58,6 +59,7 @@ class Result:
 
 def plan(experiment: Experiment) -> Plan:
     """Check an experiment against its data and the catalog; UserError before any model call."""
+    optimizable(experiment.objective)
     full = load_schema(experiment.schema_)
     schema = full.select(experiment.categories) if experiment.categories else full
     program = build_program(experiment.program, schema, experiment.program_options)
@@ -230,7 +232,9 @@ def metrics(result: Result) -> dict[str, float]:
     cost = {f"cost/{name}": value for name, value in asdict(result.usage).items()}
     tested: Mapping[str, float | None] = {f"test/{name}": value for name, value in summary.items()}
     rows = result.tuned
+    published = {f"paper/{name}": value for name, value in _paper(rows).items()}
     return {
+        **published,
         **{name: value for name, value in tested.items() if value is not None and value == value},
         **categories,
         "test/score": _mean(rows),
@@ -240,6 +244,16 @@ def metrics(result: Result) -> dict[str, float]:
         **cost,
         "cost/tokens": float(result.usage.tokens),
         "cost/seconds": result.seconds,
+    }
+
+
+def _paper(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the paper's metrics, 0 to 100, aggregated as there."""
+    cells = [(row.category, paper.score_cell(row.gold, row.predicted)) for row in rows]
+    keys = dict.fromkeys(category for category, _ in cells)
+    return {
+        name: paper.aggregate({key: [m[name] for own, m in cells if own == key] for key in keys})
+        for name in paper.PAPER
     }
 
 

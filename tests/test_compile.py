@@ -114,7 +114,7 @@ def test_the_run_holds_its_parameters_metrics_and_artefacts(survived: Any) -> No
     assert run.data.params["optimizer"] == "labeled"
     for name in ("test/score", "test/score_baseline", "test/GU", "test/Pregnancy", "cost/calls"):
         assert name in run.data.metrics
-    for name in ("cost/tokens", "cost/seconds", "test/negation_recall", "test/errors"):
+    for name in ("cost/tokens", "cost/seconds", "test/negation_recall", "paper/tsr_norm"):
         assert name in run.data.metrics
     kept = {path.name for path in folder.glob("mlruns/artifacts/*/artifacts/*")}
     assert kept >= {"experiment.toml", "split.json", "program.json", "prompts.md", "cells.json"}
@@ -204,6 +204,7 @@ def test_an_interrupted_run_is_killed_and_legible(tmp_path: Path, stop: signal.S
         ),
         (["--set", "program_options.cott=1"], "unknown option 'cott': did you mean 'cot'?"),
         (["--threads", "0"], "threads = 0"),
+        (["--set", "objective=tsr_raw"], "can be reported but not optimized"),
         (["--model", "local/qwen"], "unknown local model 'qwen'"),
         (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--data", "$NOT_SET_ANYWHERE/x.jsonl"], "set the environment variable"),

@@ -38,7 +38,7 @@ def scored(gold: list[str], predicted: list[str]) -> CellScore:
     return score_cell(REPORT, gold, predicted)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(cells(), st.randoms(use_true_random=False))
 def test_the_strict_laws_hold_whatever_is_repeated(
     cell: tuple[str, list[str], list[str]], chance: random.Random
@@ -54,7 +54,7 @@ def test_the_strict_laws_hold_whatever_is_repeated(
         assert score_cell(text, gold, fewer).score <= score + 1e-12
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(cells(), st.integers(0, 30), st.integers(1, 4))
 def test_text_with_no_place_in_gold_never_helps(
     cell: tuple[str, list[str], list[str]], start: int, length: int
@@ -122,6 +122,7 @@ def test_function_words_alone_are_an_answer_but_earn_nothing() -> None:
 slots = st.lists(st.lists(st.integers(0, 4), max_size=3, unique=True), max_size=5)
 
 
+@settings(deadline=None)
 @given(slots)
 def test_as_many_slots_are_filled_as_can_be(candidates: list[list[int]]) -> None:
     choices = product(*([None, *slot] for slot in candidates))

@@ -53,6 +53,10 @@ def test_json_holds_summary_categories_and_cells(tmp_path: Path) -> None:
     assert len(found["cells"]) == 2 * len(KEYS)
     cell = next(c for c in found["cells"] if (c["id"], c["category"]) == ("a", "DERM"))
     assert cell["score"] == pytest.approx(2 / 3)
+    assert (cell["precision"], cell["recall"], cell["polarity_errors"]) == (1, 0.5, 1)
+    assert cell["empty_agreement"] is None
+    assert cell["reason"].startswith("quoted without its negation")
+    assert set(found["summary"]) == set(cell) - {"id", "category", "precision", "recall", "reason"}
     assert found["summary"]["score"] == pytest.approx(((12 + 2 / 3) / 14 + 1) / 2)
     assert found["summary"]["polarity_errors"] == 1
     assert found["categories"]["GI"]["hallucination"] == 50

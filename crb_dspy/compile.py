@@ -83,8 +83,7 @@ def _announce(planned: Plan, calls: dict[str, int | None]) -> None:
 
 
 def _report(result: Result) -> None:
-    from crb_dspy.flow import metrics
-    from crb_dspy.stats import verdict
+    from crb_dspy.flow import headline, metrics
     from crb_dspy.tracking import uri
 
     found, gain, usage = metrics(result), result.difference, result.usage
@@ -94,10 +93,7 @@ def _report(result: Result) -> None:
         f"\nbaseline   {found['test/score_baseline']:.3f}  ({gain.cases} test cases, {cells} cells)"
     )
     print(f"tuned      {found['test/score']:.3f}")
-    interval = f"95 % interval {gain.low:+.3f} to {gain.high:+.3f}, p = {gain.p:.2g}"
-    if gain.low != gain.low:
-        interval = "no interval from a single group"
-    print(f"difference {gain.difference:+.3f}  {interval}: {verdict(gain)}")
+    print(f"difference {headline(result)}")
     saved = sum(row.salvaged for row in errors)
     print(f"errors     {len(errors)} of {cells} cells, {saved} of them salvaged")
     print(f"calls      {usage.calls}, {usage.cached} more from the cache, {usage.lost} lost")

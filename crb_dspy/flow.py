@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import time
@@ -104,7 +105,7 @@ def run(planned: Plan) -> Result:
     model = Model(_settings(experiment), CACHE)
     try:
         model.open()
-        benchmark = f"{Path(experiment.data).stem}/{planned.schema.name}"
+        benchmark = f"{planned.schema.name}: {Path(experiment.data).stem}"
         with (
             tracking.tracked(benchmark, experiment.name, _parameters(planned)) as run_,
             dspy.context(lm=model.lm, adapter=ReportFirst(), disable_history=True),
@@ -220,6 +221,18 @@ def _record(planned: Plan, run_: tracking.Run, tuned: ExtractionProgram, result:
         run_.keep(path)
     run_.table("cells.json", columns)
     run_.log(metrics(result))
+    run_.describe(headline(result))
+
+
+def headline(result: Result) -> str:
+    """Say in one sentence what a compile gained, and how sure that is."""
+    gain = result.difference
+    interval = (
+        "no interval from a single group"
+        if math.isnan(gain.low)
+        else f"95 % interval {gain.low:+.3f} to {gain.high:+.3f}, p = {gain.p:.2g}"
+    )
+    return f"{gain.difference:+.3f}  {interval}: {stats.verdict(gain)}"
 
 
 def metrics(result: Result) -> dict[str, float]:

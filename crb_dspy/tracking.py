@@ -39,6 +39,10 @@ class Run:
         """Set a tag, at most 5,000 characters."""
         self._client.set_tag(self.id, name, value[:5000])
 
+    def describe(self, text: str) -> None:
+        """Set what the UI shows as the run's description."""
+        self.tag("mlflow.note.content", text)
+
 
 def uri() -> str:
     """Return where runs are kept: MLFLOW_TRACKING_URI, else SQLite in `mlruns`."""
@@ -51,7 +55,9 @@ def tracked(experiment: str, name: str, parameters: Mapping[str, object]) -> Ite
     client = _client()
     from mlflow.entities import Param
 
-    run_id = client.create_run(_experiment(client, experiment), run_name=name).info.run_id
+    tags = {"mlflow.source.name": "crb_dspy.compile", "mlflow.source.type": "LOCAL"}
+    where = _experiment(client, experiment)
+    run_id = client.create_run(where, run_name=name, tags=tags).info.run_id
     client.log_batch(run_id, params=[Param(k, str(v)[:500]) for k, v in parameters.items()])
     run, status = Run(client, run_id), "FAILED"
     try:

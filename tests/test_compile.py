@@ -31,7 +31,7 @@ def compiled(folder: Path, *arguments: str, **more: Any) -> subprocess.Completed
     environment = {**os.environ, "OPENAI_API_KEY": SECRET, **more.pop("env", {})}
     environment.pop("MLFLOW_TRACKING_URI", None)
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, **more
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=500, **more
     )
 
 

@@ -30,7 +30,9 @@ def main(argv: list[str]) -> int:
     if (keys := flags.pop("categories")) is not None:
         changes["categories"] = [] if keys == "all" else [key.strip() for key in keys.split(",")]
     changes |= {name: value for name, value in flags.items() if value is not None}
-    experiment = read_experiment(path or QUICKSTART, changes)
+    if path is None and "data" not in changes:
+        path = QUICKSTART
+    experiment = read_experiment(path, changes)
     from crb_dspy import flow
 
     planned = flow.plan(experiment)
@@ -47,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Precedence: defaults, then the experiment file, then flags.",
     )
     parser.add_argument(
-        "experiment", nargs="?", type=Path, help="TOML file (default: experiments/quickstart.toml)"
+        "experiment",
+        nargs="?",
+        type=Path,
+        help="TOML file (default: experiments/quickstart.toml, or with --data none)",
     )
     parser.add_argument("--program", help="category_specific, monolithic, or FILE.py:Class")
     parser.add_argument("--optimizer", help="none, labeled, bootstrap, or FILE.py:function")

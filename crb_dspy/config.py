@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from crb_dspy.errors import UserError
 from crb_dspy.schema import explained, unknown
 
-ROOT = Path(__file__).parents[1]
+# Which table holds the options of which choice.
+OPTIONS = {"program": "program_options", "optimizer": "options"}
 
 
 class Experiment(BaseModel):
@@ -45,10 +46,14 @@ class Experiment(BaseModel):
 def read_experiment(path: Path | None, changes: Mapping[str, Any]) -> Experiment:
     """Return the defaults, changed by a file, changed by `changes` (dotted keys reach inside).
 
+    Options in the file belong to the program or optimizer that it names, and go with it.
     UserError in one line for a file that is missing or not TOML, an unknown key (the nearest
     valid one is named) and a value of the wrong type or out of range.
     """
     table = _table(path) if path else {}
+    for choice, options in OPTIONS.items():
+        if choice in changes and changes[choice] != table.get(choice):
+            table.pop(options, None)
     for key, value in changes.items():
         _set(table, key.split("."), value)
     try:

@@ -66,7 +66,7 @@ def survived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, F
     folder = tmp_path_factory.mktemp("survived")
     settings = ["--categories", "all", "--optimizer", "labeled", "--threads", "4", "--limit", "9"]
     with serving(wayward) as server:
-        done = compiled(folder, *flags(server, *settings), "--set", "options={}")
+        done = compiled(folder, *flags(server, *settings))
         assert done.returncode == 0, done.stderr
         yield folder, server, done.stdout
 
@@ -153,7 +153,7 @@ def test_a_server_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 def test_a_server_without_structured_output_is_asked_without(tmp_path: Path) -> None:
     with serving(lambda body: 400 if "response_format" in body else empty(body)) as server:
-        done = compiled(tmp_path, *flags(server, "--optimizer", "none", "--set", "options={}"))
+        done = compiled(tmp_path, *flags(server, "--optimizer", "none"))
     assert done.returncode == 0, done.stderr
     assert "errors     0 of" in done.stdout
 
@@ -230,6 +230,19 @@ def test_a_dry_run_asks_nothing_and_counts_what_it_would(tmp_path: Path) -> None
     assert done.returncode == 0
     assert "requests   at most" in done.stdout
     assert not (tmp_path / "mlruns").exists()
+
+
+def test_ones_own_data_is_not_taken_for_the_quickstart(tmp_path: Path) -> None:
+    lines = [
+        {"id": f"c{i}", "sections": {"R": f"Case {i} had cough."}, "gold": {"RESP": ["cough"]}}
+        for i in range(3)
+    ]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with serving() as server:
+        own = ["--data", "own.jsonl", "--optimizer", "labeled", "--dry-run"]
+        done = compiled(tmp_path, *flags(server), *own)
+    assert done.returncode == 0, done.stderr
+    assert "own.jsonl: 1 train, 1 validation, 1 test cases, 14 categories" in done.stdout
 
 
 def test_a_program_and_a_recipe_of_ones_own(tmp_path: Path) -> None:

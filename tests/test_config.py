@@ -28,6 +28,13 @@ def test_defaults_then_file_then_flags(tmp_path: Path) -> None:
     assert experiment.options == {"candidates": 2, "demonstrations": 1}
 
 
+def test_options_go_with_the_choice_that_they_belong_to(tmp_path: Path) -> None:
+    path = written(tmp_path, 'optimizer = "bootstrap"\n[options]\ncandidates = 2\n')
+    assert read_experiment(path, {"optimizer": "bootstrap"}).options == {"candidates": 2}
+    other = read_experiment(path, {"optimizer": "labeled", "options.demonstrations": 1})
+    assert other.options == {"demonstrations": 1}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

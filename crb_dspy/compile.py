@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from crb_dspy.command import run as run_command
 
 if TYPE_CHECKING:
-    from crb_dspy.flow import Plan, Result
+    from crb_dspy.plan import Plan
+    from crb_dspy.result import Result
 
 # Gold quotes that are not in their report, listed by name.
 SHOWN = 20
@@ -33,12 +34,14 @@ def main(argv: list[str]) -> int:
     if path is None and "data" not in changes:
         path = QUICKSTART
     experiment = read_experiment(path, changes)
-    from crb_dspy import flow
+    from crb_dspy.plan import estimate, plan
 
-    planned = flow.plan(experiment)
-    _announce(planned, flow.estimate(planned))
+    planned = plan(experiment)
+    _announce(planned, estimate(planned))
     if not dry:
-        _report(flow.run(planned))
+        from crb_dspy.flow import run
+
+        _report(run(planned))
     return 0
 
 
@@ -88,7 +91,7 @@ def _announce(planned: Plan, calls: dict[str, int | None]) -> None:
 
 
 def _report(result: Result) -> None:
-    from crb_dspy.flow import headline, metrics
+    from crb_dspy.result import headline, metrics
     from crb_dspy.tracking import uri
 
     found, gain, usage = metrics(result), result.difference, result.usage

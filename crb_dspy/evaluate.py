@@ -110,15 +110,16 @@ def row_of(case: Case, key: str, reading: Reading) -> Row:
     gold = tuple((case.gold or {}).get(key, ()))
     predicted = tuple(reading.quotes.get(key, ()))
     cell = score_cell(case.text, gold, predicted)
-    failed = reading.error
+    if failed := reading.error:
+        cell = replace(cell, score=0.0, reason=f"no answer: {failed}")
     return Row(
         case=case.id,
         group=case.group,
         category=key,
         gold=gold,
         predicted=predicted,
-        score=0.0 if failed else cell.score,
-        reason=f"no answer: {failed}" if failed else cell.reason,
+        score=cell.score,
+        reason=cell.reason,
         error=failed or reading.irregular.get(key, ""),
         salvaged=not failed and key in reading.irregular,
         cell=cell,

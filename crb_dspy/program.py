@@ -158,8 +158,11 @@ class ExtractionProgram(dspy.Module):  # type: ignore[misc]
             setattr(self, name, part)
             self.names.append(name)
 
-    def build(self, schema: Schema, **options: Any) -> Mapping[str, Part]:
-        """Return the parts by name; together they answer for every category."""
+    def build(self, schema: Schema, *_: Any, **options: Any) -> Mapping[str, Part]:
+        """Return the parts by name; together they answer for every category.
+
+        Keyword-only parameters of a subclass are its options.
+        """
         raise NotImplementedError
 
     @property

@@ -7,6 +7,7 @@ keyword-only parameters are its settings. `@estimated(calls)` states what it ask
 from __future__ import annotations
 
 import random
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,18 +21,28 @@ Estimate = Callable[..., int]
 
 
 @dataclass(frozen=True)
-class Context:
-    """What a recipe may use: scores of a part on cases, and chance that can be repeated.
+class Answer:
+    """What a part made of a case: its score, 0 to 1, and its quotes by key, None if it failed."""
 
-    `score(part, cases)` returns the objective of each case, 0 to 1, in order; `read(part,
-    cases)` the quotes by key that the part finds, None where it failed; `note(candidate,
-    validation)` keeps a candidate and its score for the record.
+    score: float
+    quotes: dict[str, list[str]] | None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a recipe may use: answers on cases, chance that can be repeated, and the record.
+
+    `answers(part, cases)` asks a part about cases, in order; `note(candidate, validation)` keeps
+    a candidate and its score.
     """
 
-    score: Callable[[Part, Sequence[Case]], list[float]]
-    read: Callable[[Part, Sequence[Case]], list[dict[str, list[str]] | None]]
+    answers: Callable[[Part, Sequence[Case]], list[Answer]]
     random: random.Random
     note: Callable[[str, float], None]
+
+    def score(self, part: Part, cases: Sequence[Case]) -> float:
+        """Return the mean score of a part over cases."""
+        return statistics.fmean(answer.score for answer in self.answers(part, cases))
 
 
 def estimated(calls: Estimate) -> Callable[[Recipe], Recipe]:

@@ -39,18 +39,17 @@ def _context(
         pairs = zip(cases, readings, strict=True)
         return [[row_of(case, key, reading[0]) for key in part.keys] for case, reading in pairs]
 
-    def score(part: Part, cases: Sequence[Case]) -> list[float]:
-        return [sum(row.score for row in cell) / len(cell) for cell in rows(part, cases)]
-
-    def answers(part: Part, cases: Sequence[Case]) -> list[dict[str, list[str]] | None]:
-        return [
-            None
-            if any(row.error and not row.salvaged for row in cell)
-            else {row.category: list(row.predicted) for row in cell}
-            for cell in rows(part, cases)
-        ]
+    def answers(part: Part, cases: Sequence[Case]) -> list[recipe.Answer]:
+        return [_answer(cell) for cell in rows(part, cases)]
 
     def note(candidate: str, validation: float) -> None:
         candidates.append({"part": name, "candidate": candidate, "validation": validation})
 
-    return recipe.Context(score, answers, random.Random(f"{experiment.seed}/{name}"), note)
+    return recipe.Context(answers, random.Random(f"{experiment.seed}/{name}"), note)
+
+
+def _answer(rows: Sequence[Row]) -> recipe.Answer:
+    failed = any(row.error and not row.salvaged for row in rows)
+    quotes = {row.category: list(row.predicted) for row in rows}
+    score = sum(row.score for row in rows) / len(rows)
+    return recipe.Answer(score, None if failed else quotes)

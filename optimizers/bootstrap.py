@@ -29,12 +29,12 @@ def bootstrap(
     training cases and a model that is right now and then.
     """
     pool = _pool(part, train, context, threshold)
-    best, best_score = part, _mean(context.score(part, validation))
+    best, best_score = part, context.score(part, validation)
     context.note("seed", best_score)
     for number in range(1, candidates + 1):
         size = context.random.randint(1, min(demonstrations, len(pool)))
         candidate = part.with_demonstrations(context.random.sample(pool, size))
-        score = _mean(context.score(candidate, validation))
+        score = context.score(candidate, validation)
         context.note(f"set {number}: {size} demonstrations", score)
         if score > best_score:
             best, best_score = candidate, score
@@ -44,12 +44,10 @@ def bootstrap(
 def _pool(
     part: Part, train: Sequence[Case], context: Context, threshold: float
 ) -> list[Demonstration]:
-    answers, scores = context.read(part, train), context.score(part, train)
+    pairs = zip(train, context.answers(part, train), strict=True)
     return [
-        part.demonstration(case, answer if answer and score >= threshold else case.gold or {})
-        for case, answer, score in zip(train, answers, scores, strict=True)
+        part.demonstration(
+            case, answer.quotes if answer.quotes and answer.score >= threshold else case.gold or {}
+        )
+        for case, answer in pairs
     ]
-
-
-def _mean(scores: Sequence[float]) -> float:
-    return sum(scores) / len(scores)

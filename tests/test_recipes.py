@@ -44,17 +44,17 @@ class Alone(ExtractionProgram):
 
 
 def context(notes: list[tuple[str, float]], seed: int = 0) -> seam.Context:
-    def rows(part: Part, cases: Sequence[Case]) -> list[tuple[float, dict[str, list[str]] | None]]:
-        program = Alone(SCHEMA).with_parts({"GI": part})
-        found = evaluate(program, cases)
-        return [(row.score, None if row.error else {"GI": list(row.predicted)}) for row in found]
+    def answers(part: Part, cases: Sequence[Case]) -> list[seam.Answer]:
+        rows = evaluate(Alone(SCHEMA).with_parts({"GI": part}), cases)
+        return [
+            seam.Answer(row.score, None if row.error else {"GI": list(row.predicted)})
+            for row in rows
+        ]
 
-    return seam.Context(
-        score=lambda part, cases: [score for score, _ in rows(part, cases)],
-        read=lambda part, cases: [answer for _, answer in rows(part, cases)],
-        random=random.Random(seed),
-        note=lambda candidate, validation: notes.append((candidate, validation)),
-    )
+    def note(candidate: str, validation: float) -> None:
+        notes.append((candidate, validation))
+
+    return seam.Context(answers, random.Random(seed), note)
 
 
 def tuned(name: str, seed: int = 0, **options: object) -> tuple[Part, Part, FakeEngine]:

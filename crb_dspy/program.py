@@ -10,6 +10,7 @@ from typing import Any, Self
 import dspy
 
 from crb_dspy.cases import Case
+from crb_dspy.errors import one_line
 from crb_dspy.excerpts import excerpt
 from crb_dspy.grounding import Placement, Status, ground
 from crb_dspy.pieces import merge, pieces
@@ -202,9 +203,5 @@ def attempt(part: Part, case: Case) -> Reading:
         quotes = {key: list(prediction[key] or []) for key in part.keys}
         return Reading(quotes, prediction.get("irregular") or {})
     except Exception as error:  # noqa: BLE001  the one place where a failure becomes data
-        return Reading({key: [] for key in part.keys}, error=_described(error))
-
-
-def _described(error: Exception) -> str:
-    text = " ".join(str(getattr(error, "message", "") or error).split())
-    return f"{type(error).__name__}: {text[:300]}"
+        nothing: dict[str, list[str]] = {key: [] for key in part.keys}
+        return Reading(nothing, error=f"{type(error).__name__}: {one_line(error)}")

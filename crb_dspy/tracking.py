@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crb_dspy.errors import one_line
+
 FOLDER = Path("mlruns")
 
 
@@ -68,7 +70,7 @@ def tracked(experiment: str, name: str, parameters: Mapping[str, object]) -> Ite
         run.tag("ended", "interrupted")
         raise
     except BaseException as error:
-        run.tag("ended", f"{type(error).__name__}: {error}")
+        run.tag("ended", f"{type(error).__name__}: {one_line(error, 1000)}")
         raise
     finally:
         client.set_terminated(run_id, status)

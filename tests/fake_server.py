@@ -89,7 +89,7 @@ def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             reply = fake.answer(body)
             if isinstance(reply, int):
-                self._send(reply, {"error": {"message": f"broken with {reply}", "code": reply}})
+                self._send(reply, _failure(reply, self.headers["Authorization"]))
             else:
                 self._send(200, _completion(body, reply))
 
@@ -105,6 +105,12 @@ def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def _failure(status: int, key: str) -> Body:
+    """Say what was wrong as careless servers do: with the key that was sent."""
+    message = f"broken with {status} for {key}"
+    return {"error": {"message": message, "code": status}}
 
 
 def _completion(body: Body, text: str) -> Body:

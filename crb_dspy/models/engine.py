@@ -10,6 +10,7 @@ from typing import Any
 from dspy.lm15 import Message, Request, Response
 from dspy.lm15 import Usage as TokenUsage
 
+from crb_dspy.errors import one_line
 from crb_dspy.models.meter import Meter
 
 # Failures in a row, over all threads, after which a model is taken for gone.
@@ -84,7 +85,8 @@ class Engine:
         with self._lock:
             self._failures += 1
             if self._failures >= PATIENCE:
-                raise ModelGone(f"{PATIENCE} failures in a row, the last: {error}") from error
+                said = one_line(error)
+                raise ModelGone(f"{PATIENCE} failures in a row, the last: {said}") from error
 
     def _count(self, reply: Any, usage: TokenUsage, seconds: float) -> None:
         sent = usage.input_tokens or 0

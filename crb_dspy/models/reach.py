@@ -14,7 +14,7 @@ from dspy.lm15 import Config, InvalidRequestError, Message, Request, Unsupported
 from dspy.utils.callback import BaseCallback
 
 from crb_dspy.cases import fingerprint
-from crb_dspy.errors import RunError, UserError
+from crb_dspy.errors import RunError, UserError, one_line
 from crb_dspy.models.engine import Engine, estimated_tokens
 from crb_dspy.models.meter import Meter
 
@@ -156,10 +156,9 @@ class Model:
         if isinstance(error, RunError | UserError):
             return str(error)
         where = f" at {self.settings.api_base}" if self.settings.api_base else ""
-        text = " ".join(str(error).split())[:300]
         return (
-            f"model '{self.settings.model}'{where} does not answer: {text}; check the model's "
-            "name, its key in the environment, and --api-base with a server that is running"
+            f"model '{self.settings.model}'{where} does not answer: {one_line(error)}; check the "
+            "model's name, its key in the environment, and --api-base with a server that is running"
         )
 
 

@@ -10,8 +10,10 @@ PORT ?= 5000
 compile: venv
 	$(RUN) -m crb_dspy.compile $(ARGS)
 
+# The slow ones one by one: the real model needs all cores.
 test: check
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n auto -m "not slow"
+	$(RUN) -m pytest -m slow
 
 check: venv
 	$(RUN) -m ruff check .
@@ -30,10 +32,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	  --editable '.[local,dev]'
 	touch $@
 
-# Without its job executor the server is up in seconds.
+# One worker and no job executor: up in seconds, where all of it takes minutes without a network.
 ui: venv
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(VENV)/bin/mlflow ui \
-	  --backend-store-uri $(STORE) --host 127.0.0.1 --port $(PORT)
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(VENV)/bin/mlflow ui \
+	  --backend-store-uri $(STORE) --workers 1 --host 127.0.0.1 --port $(PORT)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program
-from crb_dspy.evaluate import read
+from crb_dspy.evaluation import read
 from crb_dspy.models.reach import Model, Settings
 from crb_dspy.prompt import ReportFirst
 from crb_dspy.schema import load_schema

@@ -23,7 +23,7 @@ import dspy
 from crb_dspy.benchmarks import load
 from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program
-from crb_dspy.evaluate import case_scores, evaluate
+from crb_dspy.evaluation import case_scores, evaluate
 from crb_dspy.models.reach import Model, Settings
 from crb_dspy.progress import phase
 from crb_dspy.prompt import ReportFirst

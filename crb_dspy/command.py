@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import NoReturn
 from crb_dspy.errors import CrbError, UserError
 
 INTERRUPTED = 130
+FILES = 16_384
 
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:
@@ -20,6 +22,11 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
     Output cut off by the reader (`| head`) is no error.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # DSPy's optimizers draw bars of their own for every evaluation.
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    # Its cache opens some thirty files a thread.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, FILES)), hard))
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()

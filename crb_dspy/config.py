@@ -26,21 +26,38 @@ class Experiment(BaseModel):
     schema_: str = Field("casereportbench", alias="schema")
     categories: list[str] = []
     limit: int | None = Field(None, ge=2)
+    longest: int | None = Field(None, ge=1)
     groups: dict[str, str] = {}
     split: list[float] = Field([0.4, 0.3, 0.3], min_length=3, max_length=3)
+    folds: int = Field(0, ge=0)
     seed: int = 0
     program: str = "category_specific"
     program_options: dict[str, Any] = {}
-    optimizer: str = "labeled"
+    optimizer: str = "factors"
     objective: str = "score"
     options: dict[str, Any] = {}
+    joint: bool = False
+    shared: bool = False
+    gate: float = Field(0.1, gt=0, le=1)
+    force: bool = False
+    allow_leaks: bool = False
+    max_calls: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
+    max_usd: float | None = Field(None, gt=0)
+    max_minutes: float | None = Field(None, gt=0)
     model: str = "local/qwen2.5-coder-1.5b-instruct"
     api_base: str | None = None
+    api_key_env: str | None = None
+    reflection_model: str | None = None
+    reflection_api_base: str | None = None
+    reflection_api_key_env: str | None = None
     temperature: float = Field(0.0, ge=0, le=2)
     context: int | None = Field(None, ge=512)
     timeout: float = Field(600.0, gt=0)
     threads: int = Field(1, ge=1, le=256)
     out: str = "mlruns/out"
+    register_prompts: bool = False
+    traces: int = Field(0, ge=0)
 
 
 def read_experiment(path: Path | None, changes: Mapping[str, Any]) -> Experiment:

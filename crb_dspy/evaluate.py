@@ -1,149 +1,164 @@
-"""Running programs over cases: each part of each case once, within one cap, scored as rows."""
+"""Score a saved program on annotated cases.
+
+python -m crb_dspy.evaluate PROGRAM --data CASES
+"""
 
 from __future__ import annotations
 
-import contextvars
-import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from crb_dspy.cases import Case
-from crb_dspy.program import ExtractionProgram, Part, Reading, attempt
-from crb_dspy.scoring.objective import CellScore, score_cell
+from crb_dspy.command import run
+from crb_dspy.errors import UserError
 
-Progress = Callable[[], None]
-# Which case, and which of the parts.
-Task = tuple[int, int]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crb_dspy.cases import Case
+    from crb_dspy.evaluation import Row
+    from crb_dspy.models.meter import Usage
+    from crb_dspy.models.reach import Settings
+    from crb_dspy.saved import Saved
+    from crb_dspy.scoring.table import Scores
+    from crb_dspy.stats import Estimate
+
+
+def main(argv: list[str]) -> int:
+    """Read the arguments, evaluate, print."""
+    arguments = _parser().parse_args(argv)
+    from crb_dspy.benchmarks import load
+    from crb_dspy.extracting.extraction import saved_program, settings_for
+
+    saved = saved_program(arguments.program)
+    settings = settings_for(saved.origin, arguments.model, arguments.api_base, arguments.threads)
+    loaded = load(arguments.data, saved.whole_schema, limit=arguments.limit)
+    cases = [case for case in loaded.cases if case.gold is not None]
+    if not cases:
+        raise UserError(f"{arguments.data}: no case has gold")
+    found = _judged(saved, settings, cases)
+    if arguments.json:
+        print(json.dumps(_plain(saved, settings, found), ensure_ascii=False))
+    else:
+        print(f"program    {arguments.program}: {saved.origin.program}, {settings.model}")
+        print(
+            f"data       {arguments.data}: {len(cases)} cases, {len(saved.schema.keys)} categories"
+        )
+        _table(saved, found)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m crb_dspy.evaluate",
+        description="Score a saved program on annotated cases, by the model it was tuned for.",
+    )
+    parser.add_argument("program", help="a program.json, the folder it is in, or the id of a run")
+    parser.add_argument("--data", required=True, help="as of compile: sample, a case JSONL, ...")
+    parser.add_argument("--limit", type=int, help="use this many cases")
+    parser.add_argument("--model", help="another model than the program was tuned for")
+    parser.add_argument("--api-base", help="address of a local server, with /v1")
+    parser.add_argument("--threads", type=int, default=1, help="calls under way at once")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
 
 
 @dataclass(frozen=True)
-class Row:
-    """One cell of a result: what was sought and found for a category of a case, and its score.
-
-    A failed cell has an `error` and scores 0. A cell whose answer had to be mended has an
-    `error` too and is `salvaged`: it scores what its quotes are worth.
-    """
-
-    case: str
-    group: str
-    category: str
-    gold: tuple[str, ...]
-    predicted: tuple[str, ...]
-    score: float
-    reason: str
-    error: str
-    salvaged: bool
-    cell: CellScore
+class _Judged:
+    rows: list[Row]
+    estimate: Estimate
+    scores: Scores
+    usage: Usage
+    seconds: float
 
 
-def evaluate(
-    program: ExtractionProgram,
-    cases: Sequence[Case],
-    *,
-    threads: int = 1,
-    progress: Progress = lambda: None,
-) -> list[Row]:
-    """Return a row for every category of every case, in their order.
+def _judged(saved: Saved, settings: Settings, cases: Sequence[Case]) -> _Judged:
+    from crb_dspy.evaluation import case_scores, evaluate
+    from crb_dspy.extracting.extraction import opened
+    from crb_dspy.progress import phase
+    from crb_dspy.stats import mean_interval
 
-    Makes one attempt a part and case, with at most `threads` under way.
-    """
-    parts = list(program.parts.values())
-    readings = read(parts, cases, threads=threads, progress=progress)
-    rows = []
-    for case, answers in zip(cases, readings, strict=True):
-        pairs = zip(parts, answers, strict=True)
-        found = {key: reading for part, reading in pairs for key in part.keys}
-        rows += [row_of(case, key, found[key]) for key in program.keys]
-    return rows
+    started = time.monotonic()
+    with (
+        opened(settings) as model,
+        phase("evaluate", len(cases) * len(saved.program.parts)) as tick,
+    ):
+        rows = evaluate(saved.program, cases, threads=settings.threads, progress=tick)
+    by_case = case_scores(rows)
+    estimate = mean_interval(list(by_case.values()), [case.group for case in cases])
+    seconds = time.monotonic() - started
+    return _Judged(rows, estimate, _scores(cases, rows), model.meter.usage, seconds)
 
 
-def read(
-    parts: Sequence[Part],
-    cases: Sequence[Case],
-    *,
-    threads: int = 1,
-    progress: Progress = lambda: None,
-) -> list[list[Reading]]:
-    """Return what each part made of each case: a list of readings a case.
+def _scores(cases: Sequence[Case], rows: Sequence[Row]) -> Scores:
+    """Score rows by both families of metrics; a failed cell is 0 by the objective."""
+    from crb_dspy.scoring.objective import by_category, summarise
+    from crb_dspy.scoring.table import Scores, score
 
-    The first part of a case is asked alone, the others when it is back, so that its report is
-    computed once and kept; tasks of earlier cases go first, so that they stay together. Gold
-    is taken off a case before a part sees it.
-    """
-    bare = [replace(case, gold=None) for case in cases]
-    readings: list[list[Reading]] = [[Reading({})] * len(parts) for _ in cases]
-    ready: list[Task] = [(case, 0) for case in range(len(cases))] if parts else []
-    running: dict[Future[Reading], Task] = {}
-    with _pool(threads) as pool:
-        while ready or running:
-            while ready and len(running) < threads:
-                case, part = heapq.heappop(ready)
-                # DSPy keeps its settings in context variables: a bare thread has the wrong model.
-                context = contextvars.copy_context()
-                future = pool.submit(context.run, attempt, parts[part], bare[case])
-                running[future] = (case, part)
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                case, part = running.pop(future)
-                readings[case][part] = future.result()
-                progress()
-                if part == 0:
-                    for other in range(1, len(parts)):
-                        heapq.heappush(ready, (case, other))
-    return readings
-
-
-@contextmanager
-def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Run a pool that is left at once when its user is interrupted or the model is gone."""
-    pool = ThreadPoolExecutor(threads)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def row_of(case: Case, key: str, reading: Reading) -> Row:
-    """Score one category of a reading."""
-    gold = tuple((case.gold or {}).get(key, ()))
-    predicted = tuple(reading.quotes.get(key, ()))
-    cell = score_cell(case.text, gold, predicted)
-    if failed := reading.error:
-        cell = replace(cell, score=0.0, reason=f"no answer: {failed}")
-    return Row(
-        case=case.id,
-        group=case.group,
-        category=key,
-        gold=gold,
-        predicted=predicted,
-        score=cell.score,
-        reason=cell.reason,
-        error=failed or reading.irregular.get(key, ""),
-        salvaged=not failed and key in reading.irregular,
-        cell=cell,
-    )
-
-
-def case_scores(rows: Sequence[Row]) -> dict[str, float]:
-    """Return the score of each case: the mean over its categories."""
-    by_case: dict[str, list[float]] = {}
+    predicted: dict[str, dict[str, Sequence[str]]] = {}
     for row in rows:
-        by_case.setdefault(row.case, []).append(row.score)
-    return {case: sum(scores) / len(scores) for case, scores in by_case.items()}
+        predicted.setdefault(row.case, {})[row.category] = row.predicted
+    keys = list(dict.fromkeys(row.category for row in rows))
+    papers = score(cases, keys, predicted, ["paper"])
+    cells = [(row.case, row.category, row.cell) for row in rows]
+    own = by_category(cells)
+    categories = {key: own[key] | papers.categories[key] for key in keys}
+    return Scores(summarise(cells) | papers.summary, categories, papers.cells)
 
 
-def table(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """Return rows as columns of plain values, for a data frame or a file."""
-    names = ("case", "group", "category", "gold", "predicted", "score", "reason", "error")
-    columns: Mapping[str, list[Any]] = {
-        name: [getattr(row, name) for row in rows] for name in (*names, "salvaged")
+def _plain(saved: Saved, settings: Settings, found: _Judged) -> dict[str, Any]:
+    from crb_dspy.scoring.table import plain
+
+    errors = [row for row in found.rows if row.error]
+    return {
+        "program": saved.origin.program,
+        "model": settings.model,
+        "score": plain(asdict(found.estimate)),
+        "summary": plain(found.scores.summary),
+        "categories": {key: plain(metrics) for key, metrics in found.scores.categories.items()},
+        "cells": len(found.rows),
+        "errors": len(errors),
+        "salvaged": sum(row.salvaged for row in errors),
+        "usage": asdict(found.usage),
+        "seconds": found.seconds,
+        "tuned": saved.origin.scores,
     }
-    quotes = {name: [list(cell) for cell in columns[name]] for name in ("gold", "predicted")}
-    return {**columns, **quotes}
 
 
-def records(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """Return columns as one mapping a row."""
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+def _table(saved: Saved, found: _Judged) -> None:
+    from crb_dspy.scoring.paper import PAPER
+
+    estimate, usage, summary = found.estimate, found.usage, found.scores.summary
+    interval = (
+        "no interval from a single group"
+        if estimate.low != estimate.low
+        else f"95 % interval {estimate.low:.3f} to {estimate.high:.3f}"
+    )
+    print(f"score      {estimate.mean:.3f}  {interval}")
+    if "test/score" in saved.origin.scores:
+        print(f"           {saved.origin.scores['test/score']:.3f} when it was tuned")
+    errors = [row for row in found.rows if row.error]
+    salvaged = sum(row.salvaged for row in errors)
+    print(f"errors     {len(errors)} of {len(found.rows)} cells, {salvaged} of them salvaged")
+    print(f"calls      {usage.calls}, {usage.cached} more from the cache, {usage.lost} lost")
+    print(
+        f"tokens     {usage.prompt_tokens} sent ({usage.computed_tokens} computed), "
+        f"{usage.completion_tokens} generated"
+    )
+    print(f"seconds    {found.seconds:.0f}\n")
+    own = [name for name in summary if name not in PAPER]
+    for names in (own, list(PAPER)):
+        print(f"{'':17}" + "".join(f"{name:>19}" for name in names))
+        for key, metrics in {"all": summary, **found.scores.categories}.items():
+            print(f"{key:17}" + "".join(f"{_number(metrics[name]):>19}" for name in names))
+        print()
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    run(main)

@@ -199,3 +199,9 @@ def _alike(word: str, other: str) -> bool:
     if min(len(word), len(other)) < 5 or word[0] != other[0] or OSA.distance(word, other) > 1:
         return False
     return not any({word.replace(a, b), word.replace(b, a)} & {other} for a, b in _LOOKALIKES)
+
+
+def forget() -> None:
+    """Drop what is remembered about texts, which a long stream of reports would only fill."""
+    for known in (ground, _folded, _vocabulary):
+        known.cache_clear()

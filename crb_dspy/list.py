@@ -1,6 +1,7 @@
 """Show what there is to choose from.
 
 python -m crb_dspy.list programs|optimizers|schemas|headings [--verbose] [--data CASES]
+    [--experiment EXPERIMENT.toml]
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import argparse
 import inspect
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from crb_dspy.command import run
+
+QUICKSTART = Path(__file__).parents[1] / "experiments" / "quickstart.toml"
 
 
 def main(argv: list[str]) -> int:
@@ -35,6 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("kind", choices=("programs", "optimizers", "schemas", "headings"))
     parser.add_argument("--verbose", action="store_true", help="with description and options")
     parser.add_argument("--data", default="sample", help="cases for headings (default: sample)")
+    parser.add_argument(
+        "--experiment", type=Path, help="what optimizers would ask in it (default: the quickstart)"
+    )
     parser.add_argument("--schema", default="casereportbench", help="rules for headings")
     return parser
 
@@ -53,6 +60,18 @@ def _optimizers(arguments: argparse.Namespace) -> None:
     for name in names("optimizers"):
         recipe = find_recipe(name, {})
         _entry(name, recipe, recipe, verbose=arguments.verbose)
+        if arguments.verbose:
+            print(f"{'':20}  {_asks(name, arguments.experiment or QUICKSTART)}\n")
+
+
+def _asks(name: str, path: Path) -> str:
+    """Say what an optimizer with its default options would ask in an experiment."""
+    from crb_dspy.config import read_experiment
+    from crb_dspy.running.estimate import estimate, total
+    from crb_dspy.running.plan import plan
+
+    calls, tokens = total(estimate(plan(read_experiment(path, {"optimizer": name}))))
+    return f"asks in {path.name}: at most {calls} calls, about {tokens:,} prompt tokens"
 
 
 def _entry(name: str, described: object, function: Callable[..., Any], *, verbose: bool) -> None:

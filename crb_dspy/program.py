@@ -80,11 +80,31 @@ class Part(dspy.Module):  # type: ignore[misc]
         """Return the text of a case that this part is shown; nothing is asked about none."""
         return case.text
 
+    @property
+    def units(self) -> dict[str, Part]:
+        """What a recipe can tune on its own: this part."""
+        return {"": self}
+
+    def with_units(self, units: Mapping[str, Part]) -> Part:
+        """Return the tuned part."""
+        return units[""]
+
+    @property
+    def instruction(self) -> str:
+        """What the model is told to do."""
+        return str(self.predict.signature.instructions)
+
+    def with_instruction(self, instruction: str) -> Self:
+        """Return a copy that is told this instead."""
+        tuned = copy.deepcopy(self)
+        tuned.predict.signature = tuned.predict.signature.with_instructions(instruction)
+        return tuned
+
     def demonstration(self, case: Case, findings: Mapping[str, Sequence[str]]) -> Demonstration:
         """Return a case with findings as a short demonstration for this part."""
         own = {key: list(findings.get(key, ())) for key in self.keys}
         report, quotes = excerpt(self.read(case), own)
-        return {"report": report, **quotes}
+        return {"case": case.id, "report": report, **quotes}
 
     def with_demonstrations(self, demonstrations: Iterable[Demonstration]) -> Self:
         """Return a copy that shows these demonstrations, reduced to the fields of its signature."""
@@ -94,7 +114,7 @@ class Part(dspy.Module):  # type: ignore[misc]
 
     def _tidy(self, demonstration: Demonstration) -> dict[str, Any]:
         # DSPy's own few-shot recipes put whole Examples here, other categories' gold included.
-        fields = self.predict.signature.fields
+        fields = ["case", *self.predict.signature.fields]
         kept = {name: demonstration[name] for name in fields if name in demonstration}
         report, quotes = excerpt(kept["report"], {key: kept.get(key) or [] for key in self.keys})
         return {**kept, "report": report, **quotes}
@@ -171,6 +191,15 @@ class ExtractionProgram(dspy.Module):  # type: ignore[misc]
         """The parts by name, in the order in which they are asked."""
         return {name: getattr(self, name) for name in self.names}
 
+    @property
+    def units(self) -> dict[str, Part]:
+        """What a recipe that tunes the whole program at once can tune: the parts."""
+        return self.parts
+
+    def with_units(self, units: Mapping[str, Part]) -> Self:
+        """Return a copy with these parts."""
+        return self.with_parts(units)
+
     def with_parts(self, parts: Mapping[str, Part]) -> Self:
         """Return a copy in which the named parts are replaced."""
         tuned = copy.deepcopy(self)
@@ -205,3 +234,7 @@ def attempt(part: Part, case: Case) -> Reading:
     except Exception as error:  # noqa: BLE001  the one place where a failure becomes data
         nothing: dict[str, list[str]] = {key: [] for key in part.keys}
         return Reading(nothing, error=f"{type(error).__name__}: {one_line(error)}")
+
+
+# What a recipe tunes: a part on its own, or jointly a whole program.
+Tunable = Part | ExtractionProgram

@@ -28,14 +28,14 @@ RULES = (
     "in the report. If nothing of the kind asked for stands there, the list is empty."
 )
 # Marks that a chat template or this layout would take for its own.
-_CONTROL = re.compile(r"<(?=[|/A-Za-z_])|\[(?=/?INST\])")
+CONTROL = re.compile(r"<(?=[|/A-Za-z_])|\[(?=/?INST\])")
 # A short quote; gold of CaseReportBench has a median of 51 characters.
 TOKENS_A_QUOTE = 16
 
 
 def defuse(text: str) -> str:
     """Break what looks like markup of a chat template, by one space, so that it stays text."""
-    return _CONTROL.sub(lambda match: f"{match.group()} ", text)
+    return CONTROL.sub(lambda match: f"{match.group()} ", text)
 
 
 def answer_schema(signature: type[dspy.Signature], max_tokens: int = 320) -> dict[str, Any]:

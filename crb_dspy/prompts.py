@@ -67,12 +67,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _program(arguments: argparse.Namespace) -> tuple[ExtractionProgram, Schema]:
-    from crb_dspy.artifacts import load_program
     from crb_dspy.catalog import build_program
+    from crb_dspy.saved import load_program
     from crb_dspy.schema import load_schema
 
     if arguments.program.endswith(".json"):
-        return load_program(Path(arguments.program))
+        saved = load_program(Path(arguments.program))
+        return saved.program, saved.schema
     schema = load_schema(arguments.schema)
     options = {"cot": True} if arguments.cot else {}
     return build_program(arguments.program, schema, options), schema

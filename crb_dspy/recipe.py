@@ -1,55 +1,241 @@
-"""The optimizer seam: a recipe tunes one part of a program.
+"""The optimizer seam: a recipe tunes one part of a program, or jointly the whole of it.
 
 A recipe is a function `recipe(part, train, validation, context, *, options) -> part`. Its
-keyword-only parameters are its settings. `@estimated(calls)` states what it asks of the model.
+keyword-only parameters are its settings. `@estimated(calls)` states what it asks of the models.
 """
 
 from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import dspy
+import dspy.evaluate.evaluate
+import dspy.predict.parallel
+import dspy.utils.parallelizer
+from dspy.utils.parallelizer import ParallelExecutor
 
 from crb_dspy.cases import Case
-from crb_dspy.program import Part
+from crb_dspy.program import Tunable
+from crb_dspy.tuning.reflection import proposed
 
-Recipe = Callable[..., Part]
+Recipe = Callable[..., Tunable]
 # Requests of one part, from the number of training and validation cases and the options.
 Estimate = Callable[..., int]
+# What a model wrote in no form that was asked for, DSPy asks for once more, as JSON.
+ATTEMPTS = 2
+# An instruction from a model may be this many times as long as the one it replaces, or 600.
+LONGER = 4
+# Cases on which a candidate meets the best so far before all are spent on it, at least.
+FIRST = 4
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a part made of a case: its score, 0 to 1, and its quotes by key, None if it failed."""
+    """What a part made of a case: score, 0 to 1, quotes by key (None if it failed), and why."""
 
     score: float
     quotes: dict[str, list[str]] | None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class Context:
     """What a recipe may use: answers on cases, chance that can be repeated, and the record.
 
-    `answers(part, cases)` asks a part about cases, in order; `note(candidate, validation)` keeps
-    a candidate and its score.
+    `answers(part, cases)` asks a part about cases, in order. `note(name, part, parent)` gives a
+    candidate its name in the record. `share` is this part's share of the search, 1 being what
+    the options say. `guidance` is what one reflection over all parts advises, "" if it was not
+    asked for. `reflection` is the model that writes instructions, None for the task model.
+    `student(part)` wraps a part for DSPy's own optimizers and `metric` scores its predictions: a
+    plain float, with feedback only where GEPA names a predictor (a `dspy.Prediction` of score 0
+    counts as true).
     """
 
-    answers: Callable[[Part, Sequence[Case]], list[Answer]]
+    answers: Callable[[Tunable, Sequence[Case]], list[Answer]]
     random: random.Random
-    note: Callable[[str, float], None]
+    note: Callable[[str, Tunable, str], None]
+    share: float = 1.0
+    guidance: str = ""
+    threads: int = 1
+    reflection: Any = None
+    student: Callable[[Tunable], dspy.Module] = field(default=lambda part: Student(part))
+    metric: Callable[..., Any] = lambda *_: 0.0
 
-    def score(self, part: Part, cases: Sequence[Case]) -> float:
+    def score(self, part: Tunable, cases: Sequence[Case]) -> float:
         """Return the mean score of a part over cases."""
         return statistics.fmean(answer.score for answer in self.answers(part, cases))
 
+    def trial(
+        self,
+        name: str,
+        part: Tunable,
+        cases: Sequence[Case],
+        parent: str = "",
+        rival: Tunable | None = None,
+    ) -> float:
+        """Return the mean score of a candidate over validation cases, and put it on record.
 
-def estimated(calls: Estimate) -> Callable[[Recipe], Recipe]:
-    """Attach to a recipe what it asks of the model: `calls(train, validation, **options)`."""
+        Given a `rival`, the best so far, the candidate meets it on a third of the cases first,
+        and no more are spent on one that is behind there by more than a standard error.
+        """
+        self.note(name, part, parent)
+        size = max(FIRST, -(-len(cases) // 3))
+        if rival is not None and len(cases) > size:
+            first = stratified(cases, part.keys, size, random.Random("first"))
+            gains = self._gains(part, rival, first)
+            if statistics.fmean(gains) + statistics.stdev(gains) / len(gains) ** 0.5 < 0:
+                # Comparable with others: the first cases may be easier than all.
+                return max(0.0, self.score(rival, cases) + statistics.fmean(gains))
+        return self.score(part, cases)
+
+    def _gains(self, part: Tunable, rival: Tunable, cases: Sequence[Case]) -> list[float]:
+        pairs = zip(self.answers(part, cases), self.answers(rival, cases), strict=True)
+        return [mine.score - its.score for mine, its in pairs]
+
+    def rounds(self, options: int) -> int:
+        """Return how many candidates this part gets where the options say `options`, at least 1.
+
+        Rounded down, so that all parts together stay within the estimate.
+        """
+        return max(1, int(options * self.share + 1e-9))
+
+    def mistakes(self, part: Tunable, cases: Sequence[Case]) -> list[tuple[Case, Answer]]:
+        """Return the cases on which a part scores less than 1, worst first, in a random order."""
+        pairs = list(zip(cases, self.answers(part, cases), strict=True))
+        wrong = [(case, answer) for case, answer in pairs if answer.score < 1]
+        self.random.shuffle(wrong)
+        return sorted(wrong, key=lambda pair: pair[1].score)
+
+    def proposal(self, instruction: str, about: str, mistakes: Sequence[object], tip: str) -> str:
+        """Return a new instruction from the reflection model; the old one if nothing usable came.
+
+        Each is asked with a `rollout_id` of its own, so that equal questions may have different
+        answers, and a repeated run the same ones.
+        """
+        text = proposed(
+            self.reflection, instruction, about, mistakes, tip, rollout=self.random.getrandbits(30)
+        )
+        return text if 0 < len(text) <= max(600, LONGER * len(instruction)) else instruction
+
+
+class Student(dspy.Module):  # type: ignore[misc]
+    """A part or program as DSPy's optimizers want it: called with the input of an example."""
+
+    def __init__(self, part: Tunable) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, case: Case) -> dspy.Prediction:
+        """Ask about a case."""
+        return self.part(case=case)
+
+
+class _Threads(ParallelExecutor):  # type: ignore[misc]
+    """DSPy's threads, but no task is sent again because it is slow."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **{**settings, "timeout": 0})
+
+
+class NoBar:
+    """Stands for a bar of tqdm that is not drawn.
+
+    A run has one progress for all its parts, and DSPy's forgetting of old bars makes tqdm fail
+    where other threads are making new ones.
+    """
+
+    _instances: ClassVar[set[object]] = set()
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def update(self, *_: object) -> None:
+        """Draw nothing."""
+
+    set_description = close = update
+
+
+def tame() -> None:
+    """Keep DSPy's optimizers from asking slow tasks twice and from drawing bars.
+
+    They make their own threads and bars and leave no way to say so.
+    """
+    for module in (dspy.evaluate.evaluate, dspy.utils.parallelizer):
+        module.tqdm = SimpleNamespace(tqdm=NoBar)
+    for module in (dspy.evaluate.evaluate, dspy.predict.parallel):
+        module.ParallelExecutor = _Threads
+
+
+def examples(cases: Iterable[Case]) -> list[dspy.Example]:
+    """Return cases as DSPy's examples: `case` without gold is the input, `gold` the whole case."""
+    return [
+        dspy.Example(case=replace(case, gold=None), gold=case).with_inputs("case") for case in cases
+    ]
+
+
+def adopted(part: Tunable, compiled: dspy.Module) -> Tunable:
+    """Return a part with the instructions and demonstrations that a DSPy optimizer found.
+
+    Demonstrations become short excerpts; whatever else the optimizer left in its copy (a model,
+    a temperature) stays behind.
+    """
+    found = compiled.part.units
+    units = {}
+    for name, unit in part.units.items():
+        tuned = unit.with_demonstrations(
+            dict(demo) for demo in found[name].predict.demos if demo.get("report")
+        )
+        theirs = dict(found[name].named_predictors())
+        for label, predictor in tuned.named_predictors():
+            predictor.signature = predictor.signature.with_instructions(
+                theirs[label].signature.instructions
+            )
+        units[name] = tuned
+    return part.with_units(units)
+
+
+def shown(part: Tunable, findings: Iterable[tuple[Case, Mapping[str, Sequence[str]]]]) -> Tunable:
+    """Return a part that shows these cases with these findings as demonstrations."""
+    pairs = list(findings)
+    return part.with_units(
+        {
+            name: unit.with_demonstrations(unit.demonstration(*pair) for pair in pairs)
+            for name, unit in part.units.items()
+        }
+    )
+
+
+def stratified(
+    cases: Sequence[Case], keys: Sequence[str], size: int, chance: random.Random
+) -> list[Case]:
+    """Return a sample in which cases with something to find are as frequent as among all.
+
+    At least half of it has something to find in each of `keys` where there are as many.
+    """
+    pool = chance.sample(list(cases), len(cases))
+    filled = [case for case in pool if any((case.gold or {}).get(key) for key in keys)]
+    empty = [case for case in pool if case not in filled]
+    share = max(0.5, len(filled) / max(1, len(pool)))
+    wanted = min(len(filled), max(size - len(empty), round(size * share)))
+    kept = {case.id for case in filled[:wanted] + empty[: size - wanted]}
+    return [case for case in cases if case.id in kept]
+
+
+def estimated(
+    calls: Estimate, *, chooses: bool = True, reflections: Estimate = lambda *_, **__: 0
+) -> Callable[[Recipe], Recipe]:
+    """Attach to a recipe what it asks: `calls(train, validation, **options)`, and of reflection.
+
+    `chooses`: it looks at validation cases, so that others must judge what it chose.
+    """
 
     def attach(recipe: Recipe) -> Recipe:
-        recipe.calls = calls  # type: ignore[attr-defined]
+        recipe.calls, recipe.reflections = calls, reflections  # type: ignore[attr-defined]
+        recipe.chooses = chooses  # type: ignore[attr-defined]
         return recipe
 
     return attach
@@ -59,3 +245,14 @@ def calls(recipe: Recipe, train: int, validation: int, options: dict[str, Any]) 
     """Return the estimated requests of one part, None for a recipe that states none."""
     estimate: Estimate | None = getattr(recipe, "calls", None)
     return estimate(train, validation, **options) if estimate else None
+
+
+def reflections(recipe: Recipe, train: int, validation: int, options: dict[str, Any]) -> int:
+    """Return the estimated requests for reflection of one part, 0 where none are stated."""
+    estimate: Estimate | None = getattr(recipe, "reflections", None)
+    return ATTEMPTS * estimate(train, validation, **options) if estimate else 0
+
+
+def chooses(recipe: Recipe) -> bool:
+    """Say whether a recipe looks at validation cases; one that doesn't say is taken to."""
+    return bool(getattr(recipe, "chooses", True))

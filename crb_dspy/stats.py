@@ -184,13 +184,16 @@ def _blocks(draws: int, groups: int) -> Iterator[int]:
     return (min(step, draws - start) for start in range(0, draws, step))
 
 
-def _resamples(groups: int, draws: int, seed: int) -> Iterator[Floats]:
-    """Yield how often each draw (row) holds each group (column)."""
-    rng = np.random.default_rng(seed)
+# Comparisons of many systems on the same cases draw the same groups.
+@lru_cache(maxsize=2)
+def _resamples(groups: int, draws: int, seed: int) -> list[Floats]:
+    """Return how often each draw (row) holds each group (column), in blocks."""
+    rng, blocks = np.random.default_rng(seed), []
     for rows in _blocks(draws, groups):
         picks = rng.integers(0, groups, (rows, groups)) + groups * np.arange(rows)[:, None]
         counts = np.bincount(picks.ravel(), minlength=rows * groups)
-        yield counts.reshape(rows, groups).astype(np.float64)
+        blocks.append(counts.reshape(rows, groups).astype(np.float64))
+    return blocks
 
 
 def _sign_flip(sums: Floats, draws: int, seed: int) -> float:

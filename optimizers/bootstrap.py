@@ -1,17 +1,19 @@
 """Random search over sets of demonstrations, some of them the model's own good answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from crb_dspy.cases import Case
-from crb_dspy.program import Demonstration, Part
-from crb_dspy.recipe import Context, estimated
+from crb_dspy.program import Tunable
+from crb_dspy.recipe import Context, estimated, shown
+
+Pool = list[tuple[Case, Mapping[str, Sequence[str]]]]
 
 
 @estimated(
     lambda train, validation, candidates=6, **_: train + (candidates + 1) * validation,
 )
 def bootstrap(
-    part: Part,
+    part: Tunable,
     train: Sequence[Case],
     validation: Sequence[Case],
     context: Context,
@@ -19,7 +21,7 @@ def bootstrap(
     candidates: int = 6,
     demonstrations: int = 3,
     threshold: float = 0.7,
-) -> Part:
+) -> Tunable:
     """Keep the set of demonstrations that scores best on validation cases.
 
     The seed answers every training case once. Answers of at least `threshold` (0 to 1) become
@@ -29,25 +31,20 @@ def bootstrap(
     training cases and a model that is right now and then.
     """
     pool = _pool(part, train, context, threshold)
-    best, best_score = part, context.score(part, validation)
-    context.note("seed", best_score)
-    for number in range(1, candidates + 1):
+    best, best_score = part, context.trial("seed", part, validation)
+    for number in range(1, context.rounds(candidates) + 1):
         size = context.random.randint(1, min(demonstrations, len(pool)))
-        candidate = part.with_demonstrations(context.random.sample(pool, size))
-        score = context.score(candidate, validation)
-        context.note(f"set {number}: {size} demonstrations", score)
+        candidate = shown(part, context.random.sample(pool, size))
+        name = f"set {number}: {size} demonstrations"
+        score = context.trial(name, candidate, validation, "seed", best)
         if score > best_score:
             best, best_score = candidate, score
     return best
 
 
-def _pool(
-    part: Part, train: Sequence[Case], context: Context, threshold: float
-) -> list[Demonstration]:
+def _pool(part: Tunable, train: Sequence[Case], context: Context, threshold: float) -> Pool:
     pairs = zip(train, context.answers(part, train), strict=True)
     return [
-        part.demonstration(
-            case, answer.quotes if answer.quotes and answer.score >= threshold else case.gold or {}
-        )
+        (case, answer.quotes if answer.quotes and answer.score >= threshold else case.gold or {})
         for case, answer in pairs
     ]

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 
 from crb_dspy.cases import Case
-from crb_dspy.program import Part
-from crb_dspy.recipe import Context, estimated
+from crb_dspy.program import Tunable
+from crb_dspy.recipe import Context, estimated, shown
 
 
-@estimated(lambda train, validation, **_: 0)
+@estimated(lambda train, validation, **_: 0, chooses=False)
 def labeled(
-    part: Part,
+    part: Tunable,
     train: Sequence[Case],
     validation: Sequence[Case],
     context: Context,
     *,
     demonstrations: int = 3,
-) -> Part:
+) -> Tunable:
     """Show gold findings of some training cases.
 
     Tunes the demonstrations; costs no call. Use it first: it needs no validation data and is
@@ -25,5 +25,7 @@ def labeled(
     filled = [case for case in cases if any((case.gold or {}).get(key) for key in part.keys)]
     empty = [case for case in cases if case not in filled]
     with_empty = filled[: demonstrations - 1] + empty[:1]
-    shown = with_empty if demonstrations > 1 and empty else filled[:demonstrations]
-    return part.with_demonstrations(part.demonstration(case, case.gold or {}) for case in shown)
+    chosen = with_empty if demonstrations > 1 and empty else filled[:demonstrations]
+    tuned = shown(part, [(case, case.gold or {}) for case in chosen])
+    context.note(f"{len(chosen)} demonstrations", tuned, "seed")
+    return tuned

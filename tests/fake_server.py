@@ -14,8 +14,8 @@ from typing import Any
 from tests.fake_model import keys_of
 
 Body = dict[str, Any]
-# Text of the answer, or an HTTP status to fail with.
-Reply = str | int
+# Text of the answer, or an HTTP status to fail with, perhaps with headers.
+Reply = str | int | tuple[int, dict[str, str]]
 
 
 @dataclass
@@ -27,8 +27,13 @@ class FakeServer:
     bodies: list[Body] = field(default_factory=list)
     most: int = 0
     address: str = ""
+    spent: list[int] = field(default_factory=list)
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def tokens(self) -> int:
+        """The tokens of all answers given, as their usage said."""
+        return sum(self.spent)
 
     def prompts(self) -> list[str]:
         """The user messages that were sent."""
@@ -63,6 +68,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of clients that left before their answer."""
+
 
 @contextmanager
 def serving(reply: Callable[[Body], Reply] = empty, delay: float = 0.0) -> Iterator[FakeServer]:
@@ -88,14 +96,19 @@ def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             reply = fake.answer(body)
-            if isinstance(reply, int):
-                self._send(reply, _failure(reply, self.headers["Authorization"]))
+            if isinstance(reply, str):
+                payload = _completion(body, reply)
+                fake.spent.append(payload["usage"]["total_tokens"])
+                self._send(200, payload, {})
             else:
-                self._send(200, _completion(body, reply))
+                status, headers = (reply, {}) if isinstance(reply, int) else reply
+                self._send(status, _failure(status, self.headers["Authorization"]), headers)
 
-        def _send(self, status: int, payload: Body) -> None:
+        def _send(self, status: int, payload: Body, headers: dict[str, str]) -> None:
             data = json.dumps(payload).encode()
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,10 @@ from typing import Any
 import mlflow
 import pytest
 
+from crb_dspy.errors import UserError
 from tests.fake_server import Body, FakeServer, Reply, asked_keys, empty, serving
+from tests.made_run import home
+from tests.scoring_reply import sample
 
 SECRET = "sk-this-key-must-not-be-anywhere"
 WAYWARD = {
@@ -39,9 +43,10 @@ def flags(server: FakeServer, *more: str) -> list[str]:
     return ["--model", "openai/fake", "--api-base", server.address, *more]
 
 
-def runs(folder: Path) -> list[Any]:
+def runs(folder: Path, kind: str = "compile") -> list[Any]:
     client = mlflow.MlflowClient(f"sqlite:///{folder}/mlruns/mlflow.db")
-    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(ids, f"tags.kind = '{kind}'"))
 
 
 def cells(folder: Path) -> list[dict[str, Any]]:
@@ -118,6 +123,16 @@ def test_the_run_holds_its_parameters_metrics_and_artefacts(survived: Any) -> No
         assert name in run.data.metrics
     kept = {path.name for path in folder.glob("mlruns/artifacts/*/artifacts/*")}
     assert kept >= {"experiment.toml", "split.json", "program.json", "prompts.md", "cells.json"}
+    assert kept >= {"candidates.jsonl", "report.html", "cells.jsonl"}
+
+
+def test_every_part_is_a_run_below_it_with_its_outcome(survived: Any) -> None:
+    (run,), parts = runs(survived[0]), runs(survived[0], "part")
+    assert len(parts) == 14
+    assert {part.data.tags["mlflow.parentRunId"] for part in parts} == {run.info.run_id}
+    assert {part.data.params["outcome"] for part in parts} <= {"no gain shown", "improved",
+                                                               "worse, kept the seed"}  # fmt: skip
+    assert all(part.data.metrics["gate/p"] <= 1 for part in parts)
 
 
 def test_no_key_is_kept_anywhere(survived: Any) -> None:
@@ -176,7 +191,8 @@ def test_a_server_that_dies_in_the_middle_fails_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_is_killed_and_legible(tmp_path: Path, stop: signal.Signals) -> None:
     with serving(delay=0.2) as server:
-        command = [sys.executable, "-m", "crb_dspy.compile", *flags(server)]
+        own = flags(server, "--optimizer", "bootstrap")
+        command = [sys.executable, "-m", "crb_dspy.compile", *own]
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         while len(server.bodies) < 5:
             assert process.poll() is None
@@ -199,7 +215,7 @@ def test_an_interrupted_run_is_killed_and_legible(tmp_path: Path, stop: signal.S
         (["--categories", "Neuro,GX"], "unknown category 'GX': did you mean 'GU'?"),
         (["--set", "sead=1"], "unknown key 'sead': did you mean 'seed'?"),
         (
-            ["--set", "options.candidate=1"],
+            ["--optimizer", "bootstrap", "--set", "options.candidate=1"],
             "unknown option 'candidate': did you mean 'candidates'?",
         ),
         (["--set", "program_options.cott=1"], "unknown option 'cott': did you mean 'cot'?"),
@@ -214,21 +230,33 @@ def test_an_interrupted_run_is_killed_and_legible(tmp_path: Path, stop: signal.S
 def test_a_mistake_is_one_line_and_asks_nothing(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    with serving() as server:
-        given = flags(server) if "--model" not in arguments else []
-        done = compiled(tmp_path, *arguments, *given)
+    with serving() as server, home(tmp_path) as place:
+        with pytest.raises(UserError) as caught:
+            place.compile(server, *arguments)
         assert server.bodies == []
+        assert not (tmp_path / "mlruns/out").exists()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_ends_the_command_with_2_and_one_line(tmp_path: Path) -> None:
+    done = compiled(tmp_path, "--optimizer", "boostrap")
     assert done.returncode == 2
-    assert message in done.stderr
+    assert done.stderr.startswith("error: unknown optimizer 'boostrap'")
     assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
 
 
 def test_a_dry_run_asks_nothing_and_counts_what_it_would(tmp_path: Path) -> None:
     with serving() as server:
-        done = compiled(tmp_path, *flags(server, "--dry-run"))
+        done = compiled(tmp_path, *flags(server, "--dry-run", "--optimizer", "mipro"))
         assert server.bodies == []
     assert done.returncode == 0
-    assert "requests   at most" in done.stdout
+    (most,) = re.findall(r"^estimate   at most (\d+) calls, about [\d,]+ prompt", done.stdout, re.M)
+    line = r"^ +(check|baseline|headroom|search|gate|test) +(task|reflection) +(\d+) calls"
+    phases = re.findall(line, done.stdout, re.M)
+    assert len(phases) == 7
+    assert sum(int(calls) for *_, calls in phases) == int(most) > 50
     assert not (tmp_path / "mlruns").exists()
 
 
@@ -242,7 +270,8 @@ def test_ones_own_data_is_not_taken_for_the_quickstart(tmp_path: Path) -> None:
         own = ["--data", "own.jsonl", "--optimizer", "labeled", "--dry-run"]
         done = compiled(tmp_path, *flags(server), *own)
     assert done.returncode == 0, done.stderr
-    assert "own.jsonl: 1 train, 1 validation, 1 test cases, 14 categories" in done.stdout
+    sizes = "1 train, 1 validation (1 fresh), 1 test cases, 14 categories"
+    assert f"own.jsonl: {sizes}" in done.stdout
 
 
 def test_a_program_and_a_recipe_of_ones_own(tmp_path: Path) -> None:
@@ -261,3 +290,21 @@ def test_a_program_and_a_recipe_of_ones_own(tmp_path: Path) -> None:
         done = compiled(tmp_path, *flags(server), *own, "--set", "options={word='Seek'}")
         assert done.returncode == 0, done.stderr
         assert any("Task: Seek\n" in prompt for prompt in server.prompts())
+
+
+LABELED = ["--optimizer", "labeled", "--limit", 12, "--set"]
+
+
+@pytest.mark.parametrize("gate", [1, 0.001])
+def test_demonstrations_replace_the_seed_only_if_fresh_cases_show_a_gain(
+    tmp_path: Path, gate: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(sample()) as server, home(tmp_path) as place:
+        place.compile(server, *LABELED, f"gate={gate}")
+        written = (place.out / "prompts.md").read_text()
+        shown = "Examples, from other patients" in written
+    printed = capsys.readouterr().out
+    assert shown == ("(tuned)" in written) == (gate == 1)
+    said = "taken (no gate)" if gate == 1 else "no gain shown: "
+    assert printed.count(f": {said}") == 2
+    assert ("### Change" in written) == (gate == 1)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crb_dspy.artifacts import toml
 from crb_dspy.config import Experiment, read_experiment, setting
 from crb_dspy.errors import UserError
+from crb_dspy.running.artifacts import toml
 
 
 def written(folder: Path, text: str) -> Path:
@@ -23,7 +23,7 @@ def test_defaults_then_file_then_flags(tmp_path: Path) -> None:
     assert (experiment.program, experiment.seed, experiment.optimizer) == (
         "monolithic",
         5,
-        "labeled",
+        "factors",
     )
     assert experiment.options == {"candidates": 2, "demonstrations": 1}
 

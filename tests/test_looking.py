@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from crb_dspy.artifacts import load_program, write_program
 from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program
-from crb_dspy.config import Experiment
-from crb_dspy.errors import UserError
+from crb_dspy.saved import Origin, Saved, write_program
 from crb_dspy.schema import load_schema
 
 CASE = Case("x", {"Report": "He vomited."})
@@ -31,9 +29,14 @@ def saved(folder: Path) -> Path:
     tuned = seed.with_parts(
         {"GI": part.with_demonstrations([part.demonstration(CASE, {"GI": ["vomited"]})])}
     )
-    experiment = Experiment(program_options={"cot": True})
-    write_program(folder, experiment, schema, (seed, tuned))
-    return folder / "program.json"
+    origin = Origin(
+        program="category_specific",
+        program_options={"cot": True},
+        schema="casereportbench",
+        categories=["GI", "GU"],
+        model="fake/model",
+    )
+    return write_program(folder / "program.json", Saved(tuned, schema, origin))
 
 
 def test_prompts_are_shown_as_they_are_sent_with_their_tokens() -> None:
@@ -52,39 +55,6 @@ def test_a_compiled_program_is_shown_with_its_demonstrations(tmp_path: Path) -> 
     text = ran("crb_dspy.prompts", str(saved(tmp_path)), "--category", "GI")
     assert "He vomited." in text
     assert "=== GU" not in text
-
-
-def test_a_loaded_program_asks_what_the_saved_one_asked(tmp_path: Path) -> None:
-    program, schema = load_program(saved(tmp_path))
-    assert schema.keys == ("GI", "GU")
-    assert "He vomited." in program.parts["GI"].messages("R")[1]["content"]
-    readable = (tmp_path / "prompts.md").read_text()
-    assert "GI (predict, tuned)" in readable
-    assert "GU (predict, as the seed)" in readable
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"schema_fingerprint": "0"}, "has changed since"),
-        ({"schema": None}, "not a program"),
-        ({"program": "none_such"}, "unknown program"),
-        ({"categories": ["GX"]}, "unknown category"),
-    ],
-)
-def test_a_foreign_program_is_refused(
-    tmp_path: Path, change: dict[str, object], message: str
-) -> None:
-    path = saved(tmp_path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(UserError, match=message):
-        load_program(path)
-
-
-def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "p.json").write_text("[")
-    with pytest.raises(UserError, match="not a program"):
-        load_program(tmp_path / "p.json")
 
 
 @pytest.mark.parametrize("kind", ["programs", "optimizers", "schemas"])

@@ -8,7 +8,7 @@ import pytest
 
 from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program, names
-from crb_dspy.evaluate import evaluate
+from crb_dspy.evaluation import evaluate
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.schema import load_schema
 from tests.fake_model import FakeEngine, fake_model, keys_of, nothing, report_of

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from crb_dspy.artifacts import prompts
 from crb_dspy.catalog import build_program
 from crb_dspy.prompt import ReportFirst, answer_schema, defuse
+from crb_dspy.running.artifacts import prompts
 from crb_dspy.schema import load_schema
 
 GOLDEN = Path(__file__).parent / "golden"

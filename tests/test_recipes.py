@@ -4,126 +4,306 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
 
 import pytest
+from dspy.lm15 import InvalidRequestError
 
 from crb_dspy import recipe as seam
-from crb_dspy.cases import Case
 from crb_dspy.catalog import find_recipe, names
-from crb_dspy.evaluate import evaluate
-from crb_dspy.program import ExtractionProgram, Part
-from crb_dspy.schema import load_schema
-from tests.fake_model import FakeEngine, fake_model, report_of
+from crb_dspy.errors import UserError
+from crb_dspy.models.budget import BudgetSpent
+from crb_dspy.tuning.ledger import identity, prompts
+from tests.fake_model import Reply
+from tests.made_search import Run, made_plan, made_split, run
+from tests.scoring_reply import asks_for_findings, perfect, scoring
 
-SCHEMA = load_schema("casereportbench").select(["GI"])
-
-
-def case(name: str, finding: str) -> Case:
-    gold = {"GI": (f"{finding}-{name}",) if finding else ()}
-    text = f"On day one {name} had {finding}-{name} at night. All else was well that day."
-    return Case(name, {"Report": text}, gold)
-
-
-TRAIN = [case(f"train{i}", "vomiting" if i % 3 else "") for i in range(6)]
-VALIDATION = [case(f"validation{i}", "diarrhoea") for i in range(4)]
+NAMES = names("optimizers")
+SPLIT = made_split(["GI"])
+BOTH = made_split(["GI", "GU"])
 # What is found only by a prompt that shows an example.
 LEARNT = "Examples, from other patients' reports"
 
 
-def answer(prompt: str) -> str:
-    """Find the right word in a report, but only after an example."""
-    words = report_of(prompt).split()
-    found = [word for word in words if "-" in word and (LEARNT in prompt or "train1" in word)]
-    return json.dumps({"GI": found})
+@lru_cache(maxsize=64)
+def tuned(name: str, *, seed: int = 0, threads: int = 1, joint: bool = False) -> Run:
+    """Tune with a recipe's defaults, by parts or jointly."""
+    split, keys = (BOTH, ("GI", "GU")) if joint else (SPLIT, ("GI",))
+    settings = {"seed": seed, "threads": threads, "joint": joint}
+    return run(made_plan(split, keys, optimizer=name, **settings))
 
 
-class Alone(ExtractionProgram):
-    def build(self, schema: object, **options: object) -> dict[str, Part]:
-        return {"GI": Part(SCHEMA.categories)}
+def with_options(name: str, seed: int = 0, reply: Reply | None = None, **options: Any) -> Run:
+    return run(made_plan(SPLIT, optimizer=name, options=options, seed=seed), reply)
 
 
-def context(notes: list[tuple[str, float]], seed: int = 0) -> seam.Context:
-    def answers(part: Part, cases: Sequence[Case]) -> list[seam.Answer]:
-        rows = evaluate(Alone(SCHEMA).with_parts({"GI": part}), cases)
-        return [
-            seam.Answer(row.score, None if row.error else {"GI": list(row.predicted)})
-            for row in rows
-        ]
-
-    def note(candidate: str, validation: float) -> None:
-        notes.append((candidate, validation))
-
-    return seam.Context(answers, random.Random(seed), note)
+def estimates(result: Run) -> tuple[int, int]:
+    """The calls and reflections that a recipe is estimated to ask at most, all parts together."""
+    sides, recipe = result.planned.sides(result.planned.split), result.planned.recipe
+    sizes, parts = (len(sides.train), len(sides.choose)), len(result.planned.program.parts)
+    calls = seam.calls(recipe, *sizes, {})
+    assert calls is not None
+    return parts * calls, parts * seam.reflections(recipe, *sizes, {})
 
 
-def tuned(name: str, seed: int = 0, **options: object) -> tuple[Part, Part, FakeEngine]:
-    part = Part(SCHEMA.categories)
-    with fake_model(answer) as engine:
-        recipe = find_recipe(name, options)
-        result = recipe(part, TRAIN, VALIDATION, context([], seed), **options)
-    return part, result, engine
+def prose(prompt: str) -> str:
+    return "I am sorry, this report is sad."
 
 
-@pytest.mark.parametrize("name", names("optimizers"))
+def refusing(prompt: str) -> str:
+    raise InvalidRequestError("no")
+
+
+@pytest.mark.parametrize("name", NAMES)
 class TestEveryRecipe:
     def test_the_seed_is_left_as_it_was_and_the_result_asks_the_same(self, name: str) -> None:
-        part, result, _ = tuned(name)
-        assert part.messages("R") == Part(SCHEMA.categories).messages("R")
-        assert result.keys == part.keys
+        result = tuned(name)
+        seed, fresh = result.planned.program, made_plan(SPLIT).program
+        assert identity(seed) == identity(fresh)
+        assert result.tuned.program.parts["GI"].keys == ("GI",)
+        assert result.tuned.program.keys == seed.keys
 
-    def test_the_same_seed_gives_the_same_prompt(self, name: str) -> None:
-        assert tuned(name)[1].messages("R") == tuned(name)[1].messages("R")
+    def test_the_same_seed_gives_the_same_however_many_threads(self, name: str) -> None:
+        one, many = tuned(name), tuned(name, threads=4)
+        assert one.prompt() == many.prompt()
+        free = {"calls": 0, "tokens": 0}
+        assert [r | free for r in one.candidates("GI")] == [r | free for r in many.candidates("GI")]
 
-    def test_only_training_cases_are_shown(self, name: str) -> None:
-        prompt = tuned(name)[1].messages("R")[1]["content"]
-        assert "validation" not in prompt
+    def test_only_training_cases_are_shown_to_anyone(self, name: str) -> None:
+        result = tuned(name)
+        for row in result.candidates("GI"):
+            assert "validation" not in json.dumps(row["prompt"])
+        assert not [p for p in result.reflections if re.search(r"(validation|test)\d", p)]
+        told = [prompt.partition("</report>")[2] for prompt in result.tasks]
+        assert not [text for text in told if "-validation" in text or "-test" in text]
 
-    def test_distinct_requests_stay_within_the_estimate(self, name: str) -> None:
-        engine = tuned(name)[2]
-        estimate = seam.calls(find_recipe(name, {}), len(TRAIN), len(VALIDATION), {})
-        assert estimate is not None
-        assert len(set(engine.prompts)) <= estimate
+    def test_demonstrations_have_the_fields_of_their_part_only(self, name: str) -> None:
+        rows = tuned(name, joint=True).candidates("program")
+        shown = [(p["predictor"], demo) for row in rows for p in row["prompt"]
+                 for demo in p["demonstrations"]]  # fmt: skip
+        assert all(set(d) <= {"case", "report", p.partition("/")[0]} for p, d in shown)
+        assert all({"report", p.partition("/")[0]} <= set(d) for p, d in shown)
+
+    @pytest.mark.parametrize("joint", [False, True])
+    def test_distinct_requests_stay_within_the_estimate(self, name: str, joint: bool) -> None:
+        result = tuned(name, joint=joint)
+        calls, reflections = estimates(result)
+        assert len(result.tasks) <= calls
+        assert len(result.reflections) <= reflections
+
+    def test_the_estimate_holds_for_a_model_that_keeps_to_no_form(self, name: str) -> None:
+        model = scoring([*SPLIT.train, *SPLIT.validation])
+        result = run(
+            made_plan(SPLIT, optimizer=name),
+            lambda prompt: (model if asks_for_findings(prompt) else prose)(prompt),
+        )
+        calls, reflections = estimates(result)
+        assert len(result.tasks) <= calls
+        assert len(result.reflections) <= reflections
+        assert "sorry" not in json.dumps(result.tuned.candidates)
 
     def test_it_says_what_it_tunes_and_costs(self, name: str) -> None:
         text = (find_recipe(name, {}).__doc__ or "").lower()
         assert "tunes" in text or "demonstrations" in text
         assert "cost" in text
 
+    def test_it_tunes_a_whole_program(self, name: str) -> None:
+        result = tuned(name, joint=True)
+        (verdict,) = result.tuned.verdicts
+        assert verdict.part == "program"
+        assert "broke off" not in verdict.why
+        assert list(result.tuned.program.parts) == ["GI", "GU"]
+        rows = result.candidates("program")
+        # Every candidate is a whole program, not a part of one.
+        assert all(len({p["predictor"] for p in row["prompt"]}) == 2 for row in rows)
+        assert result.tuned.program.parts["GU"].keys == ("GU",)
+
+    @pytest.mark.parametrize("calls", [3, 7, 20, 45])
+    def test_a_spent_budget_leaves_the_best_so_far(self, name: str, calls: int) -> None:
+        asked: list[str] = []
+        model = scoring([*SPLIT.train, *SPLIT.validation])
+
+        def rationed(prompt: str) -> str:
+            if len(asked) >= calls:
+                raise BudgetSpent("--max-calls reached")
+            asked.append(prompt)
+            return model(prompt)
+
+        result = run(made_plan(SPLIT, optimizer=name, threads=2), rationed)
+        (verdict,) = result.tuned.verdicts
+        if len(asked) < calls:
+            assert "stopped" not in verdict.why
+            return
+        rows = [row for row in result.candidates("GI") if row["validation"] is not None]
+        if not rows:
+            assert identity(result.tuned.program) == identity(result.planned.program)
+            return
+        best = max(rows, key=lambda row: row["validation"])
+        if best["validation"] == rows[0]["validation"]:
+            best = rows[0]
+        assert prompts(result.tuned.program.parts["GI"]) == best["prompt"]
+
+    def test_it_ends_where_there_is_no_mistake(self, name: str) -> None:
+        result = run(made_plan(SPLIT, optimizer=name), perfect)
+        assert "broke off" not in result.tuned.verdicts[0].why
+        calls, _ = estimates(result)
+        assert len(result.tasks) <= calls
+
+    @pytest.mark.parametrize("failing", [prose, refusing])
+    def test_it_ends_where_every_answer_fails(self, name: str, failing: Callable[..., str]) -> None:
+        result = run(made_plan(SPLIT, optimizer=name), failing)
+        assert "broke off" not in result.tuned.verdicts[0].why
+        rows = result.candidates("GI")
+        assert {row["validation"] for row in rows} <= {0.0, None}
+
 
 def test_none_returns_the_part_itself() -> None:
-    part, result, engine = tuned("none")
-    assert result is part
-    assert engine.requests == []
+    result = tuned("none")
+    assert result.tasks == result.reflections == []
+    assert identity(result.tuned.program) == identity(result.planned.program)
 
 
 def test_labeled_shows_gold_and_at_most_one_case_without() -> None:
-    _, result, engine = tuned("labeled", demonstrations=3)
-    shown = [demo["GI"] for demo in result.predict.demos]
+    result = with_options("labeled", demonstrations=3)
+    shown = [demo["GI"] for demo in result.tuned.program.parts["GI"].predict.demos]
     assert len(shown) == 3
     assert shown.count([]) == 1
-    assert engine.requests == []
-    assert all(set(demo) == {"report", "GI"} for demo in result.predict.demos)
+    assert result.tasks == []
+
+
+def learning(prompt: str) -> str:
+    """Find the right words in a report, but only after an example."""
+    return perfect(prompt) if LEARNT in prompt or "train1 " in prompt else json.dumps({"GI": []})
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_bootstrap_keeps_what_scores_best_on_validation(seed: int) -> None:
-    _, result, _ = tuned("bootstrap", seed, candidates=2)
-    assert LEARNT in result.messages("R")[1]["content"]
+    assert LEARNT in with_options("bootstrap", seed, learning, candidates=2).prompt()
 
 
 def test_bootstrap_notes_every_candidate() -> None:
-    notes: list[tuple[str, float]] = []
-    with fake_model(answer):
-        recipe = find_recipe("bootstrap", {})
-        recipe(Part(SCHEMA.categories), TRAIN, VALIDATION, context(notes), candidates=3)
-    assert [name.split(":")[0] for name, _ in notes] == ["seed", "set 1", "set 2", "set 3"]
-    assert notes[0][1] == 0
+    rows = with_options("bootstrap", 1, learning, candidates=3).candidates("GI")
+    assert [row["candidate"].split(":")[0] for row in rows] == ["seed", "set 1", "set 2", "set 3"]
+    assert {row["parent"] for row in rows[1:]} == {"seed"}
+    assert rows[0]["validation"] < rows[1]["validation"] == 1
 
 
 def test_bootstrap_shows_a_wrong_answer_as_gold() -> None:
-    _, result, _ = tuned("bootstrap", candidates=8, demonstrations=6)
-    gold = {c.id: list((c.gold or {})["GI"]) for c in TRAIN}
-    for demo in result.predict.demos:
-        name = next(name for name in gold if f" {name} " in demo["report"])
-        assert demo["GI"] == gold[name]
+    result = with_options("bootstrap", 0, learning, candidates=8, demonstrations=6)
+    gold = {c.id: list((c.gold or {})["GI"]) for c in SPLIT.train}
+    demos = result.tuned.program.parts["GI"].predict.demos
+    assert demos
+    assert all(demo["GI"] == gold[demo["case"]] for demo in demos)
+
+
+def test_factors_begins_with_the_seed_and_takes_the_choice_that_helps() -> None:
+    helps = "Quote nothing twice."
+    model = scoring([*SPLIT.train, *SPLIT.validation], better=helps)
+    result = with_options("factors", 0, model, trials=16, demonstrations=0)
+    first = result.candidates("GI")[0]
+    assert first["candidate"] == "seed"
+    assert helps in result.prompt()
+    assert result.reflections == []
+
+
+def test_mipro_keeps_the_proposal_that_helps() -> None:
+    model = scoring([*SPLIT.train, *SPLIT.validation], better="style ")
+    result = with_options("mipro", 0, model, trials=6)
+    assert "style " in result.prompt()
+    assert LEARNT not in result.prompt()
+
+
+def test_mipro_with_demonstrations_tries_sets_of_them() -> None:
+    model = scoring([*SPLIT.train, *SPLIT.validation], better=LEARNT)
+    assert LEARNT in with_options("mipro", 0, model, demonstrations=2).prompt()
+
+
+def test_gepa_keeps_the_proposal_that_helps() -> None:
+    model = scoring([*SPLIT.train, *SPLIT.validation], better="style ")
+    result = with_options("gepa", 0, model)
+    assert "style " in result.prompt()
+    rows = result.candidates("GI")
+    assert {row["parent"] for row in rows if row["candidate"] not in ("seed",)} & {"0"}
+
+
+def test_simba_keeps_what_helps_on_validation() -> None:
+    model = scoring([*SPLIT.train, *SPLIT.validation], better=LEARNT)
+    assert LEARNT in with_options("simba", 0, model).prompt()
+
+
+def test_chain_starts_each_recipe_from_the_best_so_far() -> None:
+    model = scoring([*SPLIT.train, *SPLIT.validation], better="Quote nothing twice.")
+    result = with_options("chain", 0, model, recipes=["labeled", "factors"])
+    assert "Quote nothing twice." in result.prompt()
+    named = [row["candidate"] for row in result.candidates("GI")]
+    assert "seed" in named
+
+
+@pytest.mark.parametrize("recipes", [["labelled"], ["chain"]])
+def test_chain_refuses_what_is_no_other_recipe(recipes: list[str]) -> None:
+    with pytest.raises(UserError, match=r"options\.recipes: unknown optimizer"):
+        seam.calls(find_recipe("chain", {}), 6, 4, {"recipes": recipes})
+
+
+def test_the_share_of_a_part_bounds_its_candidates() -> None:
+    context = seam.Context(lambda *_: [], random.Random(0), lambda *_: None)
+    shares = {0.0: 1, 0.5: 3, 0.99: 5, 1.0: 6, 1.5: 9}
+    assert {share: replace(context, share=share).rounds(6) for share in shares} == shares
+
+
+def test_a_stratified_sample_has_as_many_full_cases_as_there_are_and_half_at_least() -> None:
+    cases = [*made_split(["GI"], 30).train]
+    sparse = [c for c in cases if not (c.gold or {})["GI"]] + cases[:2]
+    for seed in range(20):
+        sample = seam.stratified(cases, ["GI"], 6, random.Random(seed))
+        assert len(sample) == 6
+        assert sum(bool((c.gold or {})["GI"]) for c in sample) == 4
+        few = seam.stratified(sparse, ["GI"], 6, random.Random(seed))
+        assert len(few) == 6
+        assert sum(bool((c.gold or {})["GI"]) for c in few) == 2
+
+
+def raced(mine: Callable[[int], float], cases: int = 30) -> tuple[float, int]:
+    """What a trial against a rival that scores 0.8 gives, and how many cases it took."""
+    many = made_split(["GI"], 1, cases).validation
+    seed, asked = made_plan(SPLIT).program.parts["GI"], 0
+
+    def answers(part: Any, about: Any) -> list[seam.Answer]:
+        nonlocal asked
+        if part is seed:
+            return [seam.Answer(0.8, {}) for _ in about]
+        asked = max(asked, len(about))
+        return [seam.Answer(mine(many.index(c)), {}) for c in about]
+
+    context = seam.Context(answers, random.Random(0), lambda *_: None)
+    other = seed.with_instruction("Quote naught.")
+    return context.trial("other", other, many, "seed", seed), asked
+
+
+def test_no_more_is_spent_on_a_candidate_that_is_far_behind_its_rival() -> None:
+    score, asked = raced(lambda _: 0.1)
+    assert score == pytest.approx(0.1)
+    assert asked == 10
+
+
+@pytest.mark.parametrize("score", [0.8, 0.9])
+def test_a_candidate_that_keeps_up_meets_every_case(score: float) -> None:
+    mean, asked = raced(lambda _: score)
+    assert mean == pytest.approx(score)
+    assert asked == 30
+
+
+def test_a_candidate_that_varies_more_than_it_is_behind_meets_every_case() -> None:
+    mean, asked = raced(lambda n: (n * 7 % 10) / 6)
+    assert asked == 30
+    assert mean == pytest.approx(sum((n * 7 % 10) / 6 for n in range(30)) / 30)
+
+
+def test_few_cases_are_all_met() -> None:
+    score, asked = raced(lambda _: 0.1, 4)
+    assert score == pytest.approx(0.1)
+    assert asked == 4

@@ -42,18 +42,21 @@ def load(
     *,
     groups: Mapping[str, str] | None = None,
     limit: int | None = None,
+    longest: int | None = None,
 ) -> Loaded:
     """Read cases from "sample", "casereportbench", "hub:OWNER/NAME", a file or a brat folder.
 
     Give the full schema, even if only some categories will be used: gold is checked against it,
     and an annotated case has all of its keys. `groups` (id to group) overrides the data's own;
-    `limit` keeps that many cases in the order of a hash of their group, so that a larger limit
-    only adds cases. Gold of the hub table is replaced by the report's own words where it can be
-    placed. UserError for data that is not there or not sound, an unknown id in `groups`, or a
+    `longest` leaves out reports of more characters; `limit` keeps that many of the rest in the
+    order of a hash of their group, so that a larger limit only adds cases. Gold of the hub
+    table is replaced by the report's own words where it can be placed. UserError for data that
+    is not there or not sound, an unknown id in `groups`, no report that is short enough, or a
     limit below 1.
     """
     raw = _read(source, schema)
-    cases = _limited(_grouped(raw.cases, groups or {}, source), limit)
+    grouped = _grouped(raw.cases, groups or {}, source)
+    cases = _limited(_short(grouped, longest), limit)
     levels: Counter[Status] = Counter(dict.fromkeys(Status, 0))
     ungrounded: list[tuple[str, str, str]] = []
     anchored = tuple(_anchored(case, raw.repair, levels, ungrounded) for case in cases)
@@ -77,6 +80,13 @@ def _grouped(cases: Iterable[Case], groups: Mapping[str, str], source: str) -> l
         if name not in known:
             raise UserError(f"{source}: groups: {unknown('case', name, sorted(known)[:200])}")
     return [replace(case, group=groups.get(case.id, case.group)) for case in known.values()]
+
+
+def _short(cases: list[Case], longest: int | None) -> list[Case]:
+    kept = [case for case in cases if longest is None or len(case.text) <= longest]
+    if cases and not kept:
+        raise UserError(f"longest = {longest}: every report has more characters")
+    return kept
 
 
 def _limited(cases: list[Case], limit: int | None) -> list[Case]:

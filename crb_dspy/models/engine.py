@@ -1,34 +1,44 @@
-"""One model behind LiteLLM: counted, capped in flight, checked before the first real call."""
+"""One model behind LiteLLM: counted, within its budget, retried, and left when it is gone."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dspy.lm15 import Message, Request, Response
-from dspy.lm15 import Usage as TokenUsage
+from dspy.lm15 import Request, Response
 
-from crb_dspy.errors import one_line
+from crb_dspy.models import tally
+from crb_dspy.models.budget import Budget, Phase
+from crb_dspy.models.line import GLANCE, TRANSIENT, Line, ModelGone, is_refusal
 from crb_dspy.models.meter import Meter
+from crb_dspy.models.wire import (
+    UNLIMITED,
+    arguments,
+    dollars_of,
+    error_of,
+    estimated_tokens,
+    price,
+    prompt_text,
+    response_of,
+)
 
-# Failures in a row, over all threads, after which a model is taken for gone.
-PATIENCE = 12
+__all__ = ["Engine", "ModelGone", "estimated_tokens"]
 
-Completion = Callable[..., Any]
-
-
-class ModelGone(BaseException):
-    """The model stopped answering; not an Exception, so that no optimizer takes it for a score."""
+# Further attempts at a request after failures that may pass; refusals for the rate don't count.
+RETRIES = 3
+# Tokens of a chat template, for each message and around them.
+TEMPLATE = 16
 
 
 class Engine:
-    """Answers DSPy's requests: `complete(Request) -> Response`, one attempt a call.
+    """Answers DSPy's requests: `complete(Request) -> Response`, in as many attempts as it takes.
 
-    `connect` returns the arguments that every LiteLLM call of this model carries (model,
-    api_base, api_key); it runs at the first call, so a run that is answered from its cache
-    starts no server. Errors are those of `dspy.lm15`, on which DSPy retries what may pass.
+    DSPy must not retry beside it (`num_retries=0`): here every attempt is reserved and counted,
+    and every wait ends when the model is gone or the budget spent. Of equal requests at
+    temperature 0 that are under way at once, one is sent. Errors are those of `dspy.lm15`.
     `context` is the most tokens that prompt and answer may have together, None if unknown;
     `count(text)` says how many a text has.
     """
@@ -38,141 +48,118 @@ class Engine:
 
     def __init__(
         self,
-        connect: Callable[[], Mapping[str, Any]],
+        line: Line,
         meter: Meter,
-        threads: int = 1,
-        completion: Completion | None = None,
+        budget: Budget | None = None,
         count: Callable[[str], int] | None = None,
     ) -> None:
-        self._connect, self._completion = connect, completion
+        self.line, self.budget = line, budget or Budget()
         self.count = count or estimated_tokens
-        self._meter, self._slots = meter, threading.BoundedSemaphore(threads)
-        self._lock = threading.Lock()
-        self._arguments: Mapping[str, Any] | None = None
-        self._failures = 0
+        self._meter = meter
 
-    def complete(self, request: Request) -> Response:
-        """Ask the model once, waiting for a free slot; ModelGone after `PATIENCE` failures."""
-        with self._slots:
-            started = time.perf_counter()
+    def complete(self, request: Request, retries: int = RETRIES) -> Response:
+        """Answer a request; ModelGone, BudgetSpent, or the error of the last attempt."""
+        phase = self.budget.phase
+        if request.config.temperature:
+            return self._answered(request, phase, retries)
+        key = json.dumps(arguments(request), sort_keys=True)
+        with self.line.flying:
+            flight: _Flight | None = self.line.flights.get(key)
+            if first := flight is None:
+                flight = self.line.flights[key] = _Flight()
+        if not first:
+            return self._joined(flight, phase) or self._answered(request, phase, retries)
+        try:
+            flight.response = self._answered(request, phase, retries)
+            return flight.response
+        finally:
+            with self.line.flying:
+                self.line.landed(key, flight)
+            flight.over.set()
+
+    def _joined(self, flight: _Flight, phase: Phase) -> Response | None:
+        """Wait for the answer to an equal request, None if it failed."""
+        while not flight.over.wait(GLANCE):
+            self.line.check()
+            phase.check()
+        return flight.response
+
+    def _answered(self, request: Request, phase: Phase, retries: int) -> Response:
+        failed = 0
+        while True:
             try:
-                reply = self._ask(request)
-            except Exception as error:  # counted and passed on
-                self._failed(error)
-                if (mapped := _mapped(error, request.model)) is error:
+                return self._attempt(request, phase)
+            except TRANSIENT as error:
+                if is_refusal(error):  # the line lets nobody ask before its time
+                    continue
+                if failed >= retries:
                     raise
-                raise mapped from error
-            self._failures = 0
-            response = response_of(reply, request.model)
-            self._count(reply, response.usage, time.perf_counter() - started)
+            self.line.pause(failed, phase.check)
+            failed += 1
+
+    def _attempt(self, request: Request, phase: Phase) -> Response:
+        with self.line.slot(phase.check):
+            connected = self.line.connected()
+            reservation = self.budget.reserve(*self._most(request, connected), phase)
+            tokens, dollars, started = 0, 0.0, time.perf_counter()
+            try:
+                self.line.check()
+                # Other APIs and local servers keep prefixes by themselves.
+                marked = "claude" in connected["model"]
+                reply = self.line.send(arguments(request, marked=marked))
+                response = response_of(reply, request.model)
+                dollars = dollars_of(reply)
+                tokens = self._count(response, dollars, time.perf_counter() - started)
+            except Exception as error:
+                seconds = time.perf_counter() - started
+                self._meter.add(failures=1)
+                known = error_of(error, request.model, connected.get("api_key"))
+                self.line.failed(known, seconds)
+                if known is error:
+                    raise
+                raise known from error
+            finally:
+                self.budget.settle(reservation, tokens, dollars)
+            self.line.answered()
             return response
 
-    def _ask(self, request: Request) -> Any:
-        completion, connected = self._completion or _litellm(), self.connected()
-        # Other APIs and local servers keep prefixes by themselves.
-        marked = "claude" in connected["model"]
-        return completion(**arguments(request, marked=marked), **connected, num_retries=0)
+    def _most(self, request: Request, connected: Mapping[str, Any]) -> tuple[int, float]:
+        """Return the most tokens and dollars that a call can take, 0 where nothing caps them."""
+        caps = self.budget.caps
+        if caps.tokens is None and caps.usd is None:
+            return 0, 0.0
+        prompt = self._counted(prompt_text(request)) + TEMPLATE * (len(request.messages) + 2)
+        free = max(1, self.context - prompt) if self.context else UNLIMITED
+        answer = request.config.max_tokens or free
+        usd = price(connected["model"], prompt, answer) if caps.usd is not None else 0.0
+        return prompt + answer, usd
 
-    def connected(self) -> Mapping[str, Any]:
-        """Return what every call carries, connecting first if need be."""
-        with self._lock:
-            if self._arguments is None:
-                self._arguments = self._connect()
-            return self._arguments
+    def _counted(self, text: str) -> int:
+        import httpx
 
-    def _failed(self, error: Exception) -> None:
-        self._meter.add(failures=1)
-        with self._lock:
-            self._failures += 1
-            if self._failures >= PATIENCE:
-                said = one_line(error)
-                raise ModelGone(f"{PATIENCE} failures in a row, the last: {said}") from error
+        try:
+            return self.count(text)
+        except httpx.HTTPError:  # if the server is down, the call itself will tell
+            return estimated_tokens(text)
 
-    def _count(self, reply: Any, usage: TokenUsage, seconds: float) -> None:
-        sent = usage.input_tokens or 0
-        hidden = getattr(reply, "_hidden_params", None) or {}
+    def _count(self, response: Response, dollars: float, seconds: float) -> int:
+        """Enter an answered call in the meter and return its tokens."""
+        usage = response.usage
+        sent, written = usage.input_tokens or 0, usage.output_tokens or 0
         self._meter.add(
             calls=1,
             prompt_tokens=sent,
             computed_tokens=sent - (usage.cache_read_tokens or 0),
-            completion_tokens=usage.output_tokens or 0,
-            usd=hidden.get("response_cost") or 0.0,
+            completion_tokens=written,
+            usd=dollars,
             seconds=seconds,
         )
+        tally.count(sent + written)
+        return sent + written
 
 
-def estimated_tokens(text: str) -> int:
-    """Return about how many tokens a text has, rather too many: three bytes each."""
-    return len(text.encode("utf-8", "replace")) // 3 + 1
+class _Flight:
+    """A request that is under way, for those who ask the same meanwhile."""
 
-
-def arguments(request: Request, *, marked: bool = False) -> dict[str, Any]:
-    """Return a request as the keyword arguments of `litellm.completion`.
-
-    `marked`: of a message in two parts, the first is marked to be kept in the API's prompt cache.
-    """
-    config = request.config
-    given = {
-        "max_tokens": config.max_tokens,
-        "temperature": config.temperature,
-        "seed": config.seed,
-        "response_format": _format(config.response_format),
-    }
-    system = [{"role": "system", "content": request.system}] if request.system else []
-    messages = [{"role": m.role, "content": _content(m, marked)} for m in request.messages]
-    return {
-        "messages": system + messages,
-        **{name: value for name, value in given.items() if value is not None},
-    }
-
-
-def _content(message: Message, marked: bool) -> Any:
-    """Return a message's text, its parts joined by line breaks; marked, as blocks."""
-    if not marked or len(message.parts) == 1:
-        return message.text
-    shared, *rest = [part.text for part in message.parts]
-    first = {"type": "text", "text": f"{shared}\n", "cache_control": {"type": "ephemeral"}}
-    return [first, *({"type": "text", "text": text} for text in rest)]
-
-
-def _format(canonical: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return DSPy's canonical response format in the shape of OpenAI's API."""
-    if canonical is None:
-        return None
-    if canonical["type"] != "json_schema":
-        return dict(canonical)
-    constraint = {name: value for name, value in canonical.items() if name != "type"}
-    return {"type": "json_schema", "json_schema": {"name": "answer", **constraint}}
-
-
-def response_of(reply: Any, model: str) -> Response:
-    """Return LiteLLM's reply as DSPy's canonical response."""
-    choice, usage = reply.choices[0], reply.usage
-    details = getattr(usage, "prompt_tokens_details", None)
-    return Response(
-        id=reply.id or None,
-        model=reply.model or model,
-        message=Message.assistant(choice.message.content or ""),
-        finish_reason="length" if choice.finish_reason == "length" else "stop",
-        usage=TokenUsage(
-            input_tokens=usage.prompt_tokens,
-            output_tokens=usage.completion_tokens,
-            cache_read_tokens=getattr(details, "cached_tokens", None) or 0,
-        ),
-    )
-
-
-def _litellm() -> Completion:
-    import litellm
-
-    litellm.suppress_debug_info = True
-    completion: Completion = litellm.completion
-    return completion
-
-
-def _mapped(error: Exception, model: str) -> Exception:
-    """Return an error of LiteLLM as one of `dspy.lm15`, so that DSPy knows which may pass."""
-    from dspy.clients.engines.litellm_errors import to_lm15_error
-
-    mapped: Exception = to_lm15_error(error, model=model)
-    return mapped
+    def __init__(self) -> None:
+        self.over, self.response = threading.Event(), None  # type: threading.Event, Response | None

@@ -35,6 +35,10 @@ class Usage:
         """Requests that were answered without the model."""
         return self.asked - self.calls - self.lost
 
+    def __add__(self, other: Usage) -> Usage:
+        mine, its = asdict(self), asdict(other)
+        return Usage(**{name: mine[name] + its[name] for name in mine})
+
     def __sub__(self, earlier: Usage) -> Usage:
         mine, other = asdict(self), asdict(earlier)
         return Usage(**{name: mine[name] - other[name] for name in mine})

@@ -12,10 +12,13 @@ from typing import Any
 import dspy
 from dspy.lm15 import Config, InvalidRequestError, Message, Request, UnsupportedFeatureError
 from dspy.utils.callback import BaseCallback
+from dspy.utils.exceptions import LMConfigurationError
 
 from crb_dspy.cases import fingerprint
-from crb_dspy.errors import RunError, UserError, one_line
-from crb_dspy.models.engine import Engine, estimated_tokens
+from crb_dspy.errors import CrbError, UserError, one_line
+from crb_dspy.models.budget import Budget
+from crb_dspy.models.engine import Engine, ModelGone, estimated_tokens
+from crb_dspy.models.line import Line
 from crb_dspy.models.meter import Meter
 
 # LiteLLM would fetch its price list at import.
@@ -38,7 +41,9 @@ class Settings:
 
     `temperature` is 0 to 2, `timeout` in seconds, `threads` the calls under way at once.
     `context` is the tokens that prompt and answer may have together: 8,192 for an embedded
-    model, no limit known elsewhere unless it is given.
+    model, no limit known elsewhere unless it is given. `api_key_env` names the environment
+    variable that holds the key, where it is not the usual one of the model's provider;
+    `max_tokens` bounds the answers to requests that have no bound of their own.
     """
 
     model: str
@@ -48,35 +53,61 @@ class Settings:
     context: int | None = None
     timeout: float = 600.0
     threads: int = 1
+    api_key_env: str | None = None
+    max_tokens: int | None = None
 
 
 class Model:
-    """A model, its meter, and the cache of its answers.
+    """A model in a role ("task", "reflection"), its meter, and the cache of its answers.
 
     Nothing is started or asked until the first request that the cache does not hold.
-    `identity` changes with all that may change an answer: DSPy's own cache key leaves out the
-    server, so that two servers with one model name would share answers.
+    `identity` changes with all that may change an answer. It stands in the name by which DSPy
+    knows the model, and so in the keys of its cache, which leave out the server: all models of
+    a process share the folder `cache`, and no two servers share an answer. A model `beside`
+    another of the same identity and key shares its server, its slots and its fate.
     """
 
-    def __init__(self, settings: Settings, cache: Path) -> None:
-        self.settings, self.meter = settings, Meter()
+    def __init__(
+        self,
+        settings: Settings,
+        cache: Path,
+        budget: Budget | None = None,
+        role: str = "task",
+        beside: Model | None = None,
+    ) -> None:
+        self.settings, self.role, self.meter = settings, role, Meter()
         self._server: Any = None
         self.identity = fingerprint(settings.model, settings.api_base, _weights(settings.model))
-        self._cache = cache / self.identity
+        self._cache = cache
         self._local = settings.model.startswith("local/")
         self._context = settings.context or (8192 if self._local else None)
+        line = Line(self._connect, settings.threads, settings.timeout, model=settings.model)
+        if beside and beside._account() == self._account():
+            line = beside.engine.line
         count = self._tokens if self._local else estimated_tokens
-        self.engine = Engine(self._connect, self.meter, settings.threads, count=count)
+        self.engine: Engine = Engine(line, self.meter, budget, count)
         self.engine.context = self._context
-        self.lm = dspy.LM(
-            settings.model,
-            engine=self.engine,
-            temperature=settings.temperature,
-            # At temperature 0 a seed changes nothing but the key of the cache.
-            **({"seed": settings.seed} if settings.temperature else {}),
-            num_retries=3,
-            callbacks=[_Asked(self.meter)],
-        )
+        self.lm = self._lm()
+
+    def _account(self) -> tuple[str, str | None]:
+        return self.identity, self.settings.api_key_env
+
+    def _lm(self) -> dspy.LM:
+        settings = self.settings
+        try:
+            return dspy.LM(
+                f"{self.identity}/{settings.model}",
+                engine=self.engine,
+                temperature=settings.temperature,
+                max_tokens=settings.max_tokens,
+                # At temperature 0 a seed changes nothing but the key of the cache.
+                **({"seed": settings.seed} if settings.temperature else {}),
+                # The engine retries by itself.
+                num_retries=0,
+                callbacks=[_Asked(self.meter)],
+            )
+        except LMConfigurationError as error:
+            raise UserError(f"model '{settings.model}': {one_line(error)}") from error
 
     def open(self) -> None:
         """Make DSPy cache answers on disk, and check that the model answers unless it ever did.
@@ -84,11 +115,12 @@ class Model:
         UserError that says what was tried and what to do.
         """
         dspy.configure_cache(disk_cache_dir=str(self._cache), restrict_pickle=True)
-        answered = self._cache / "answered.json"
+        answered = self._cache / self.identity / "answered.json"
         if answered.is_file():
             self.engine.supports_response_schema = json.loads(answered.read_text())["structured"]
             return
         self._check()
+        answered.parent.mkdir(exist_ok=True)
         answered.write_text(json.dumps({"structured": self.engine.supports_response_schema}))
 
     def close(self) -> None:
@@ -101,10 +133,12 @@ class Model:
         settings = self.settings
         if not self._local:
             base = {"api_base": settings.api_base} if settings.api_base else {}
-            # OpenAI's client refuses to start without a key, which local servers don't ask for.
-            keyless = settings.api_base and "OPENAI_API_KEY" not in os.environ
-            key = {"api_key": "none"} if keyless and settings.model.startswith("openai/") else {}
-            return {"model": settings.model, "timeout": settings.timeout, **base, **key}
+            return {
+                "model": settings.model,
+                "timeout": settings.timeout,
+                **base,
+                **_key(settings),
+            }
         from crb_dspy.models import embedded, weights
 
         path = weights.find(settings.model.removeprefix("local/"))
@@ -121,7 +155,7 @@ class Model:
         """Count by the embedded model's own tokenizer."""
         import httpx
 
-        connected = self.engine.connected()
+        connected = self.engine.line.connected()
         response = httpx.post(
             connected["api_base"].removesuffix("/v1") + "/tokenize",
             headers={"Authorization": f"Bearer {connected['api_key']}"},
@@ -134,15 +168,12 @@ class Model:
         """Ask one tiny question, constrained to a schema if the server can."""
         self.meter.add(asked=1)
         try:
-            self.engine.complete(self._probe(structured=True))
-            return
-        except (InvalidRequestError, UnsupportedFeatureError):
-            self.engine.supports_response_schema = False
-        except Exception as error:
-            raise UserError(self._unreachable(error)) from error
-        try:
-            self.engine.complete(self._probe(structured=False))
-        except Exception as error:
+            try:
+                self.engine.complete(self._probe(structured=True), retries=0)
+            except (InvalidRequestError, UnsupportedFeatureError):
+                self.engine.supports_response_schema = False
+                self.engine.complete(self._probe(structured=False), retries=0)
+        except (Exception, ModelGone) as error:
             raise UserError(self._unreachable(error)) from error
 
     def _probe(self, *, structured: bool) -> Request:
@@ -152,13 +183,15 @@ class Model:
             config=Config(max_tokens=16, response_format=_PROBE if structured else None),
         )
 
-    def _unreachable(self, error: Exception) -> str:
-        if isinstance(error, RunError | UserError):
-            return str(error)
+    def _unreachable(self, error: BaseException) -> str:
+        if isinstance(cause := error.__cause__, CrbError):
+            return str(cause)
         where = f" at {self.settings.api_base}" if self.settings.api_base else ""
+        role = "" if self.role == "task" else f"{self.role} "
         return (
-            f"model '{self.settings.model}'{where} does not answer: {one_line(error)}; check the "
-            "model's name, its key in the environment, and --api-base with a server that is running"
+            f"{role}model '{self.settings.model}'{where} does not answer: {one_line(error)}; check "
+            "the model's name, its key in the environment, and --api-base with a server that is "
+            "running"
         )
 
 
@@ -175,6 +208,17 @@ class _Asked(BaseCallback):  # type: ignore[misc]
     def on_lm_end(self, call_id: str, outputs: object, exception: Exception | None = None) -> None:
         """Count a request that came to nothing."""
         self._meter.add(lost=int(exception is not None))
+
+
+def _key(settings: Settings) -> dict[str, str]:
+    """Return the key to pass on, nothing where LiteLLM finds it by itself."""
+    if name := settings.api_key_env:
+        if not (key := os.environ.get(name)):
+            raise UserError(f"{name}: set this environment variable to the key of {settings.model}")
+        return {"api_key": key}
+    # OpenAI's client refuses to start without a key, which local servers don't ask for.
+    keyless = settings.api_base and "OPENAI_API_KEY" not in os.environ
+    return {"api_key": "none"} if keyless and settings.model.startswith("openai/") else {}
 
 
 def _weights(model: str) -> object:

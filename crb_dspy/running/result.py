@@ -3,28 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from crb_dspy import stats
-from crb_dspy.evaluate import Row, case_scores
+from crb_dspy.evaluation import Row, asked, case_scores
 from crb_dspy.models.meter import Usage
+from crb_dspy.running.stages import Truth
 from crb_dspy.scoring import paper
 from crb_dspy.scoring.objective import summarise
+from crb_dspy.tuning.contamination import Hit
+from crb_dspy.tuning.gate import Verdict
+from crb_dspy.tuning.ledger import Row as CandidateRow
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a compile found: test rows of seed and tuned program, their difference, the cost."""
+    """What a compile found: test rows of seed and tuned program, their difference, the cost.
+
+    `verdicts` say what became of each part, `stopped` which cap was reached, `leaks` where a
+    tuned prompt shares text with a report that chose or judged it, `usages` what each role
+    asked, `truths` the same by stage beside the estimate.
+    """
 
     baseline: list[Row]
     tuned: list[Row]
     difference: stats.Difference
-    usage: Usage
+    verdicts: list[Verdict]
+    candidates: list[CandidateRow]
+    stopped: str
+    leaks: list[Hit]
+    usages: Mapping[str, Usage]
+    truths: list[Truth]
     seconds: float
     folder: Path
     run: str
+
+    @property
+    def usage(self) -> Usage:
+        """What all roles asked together."""
+        return sum(self.usages.values(), Usage())
+
+
+def fair(baseline: Sequence[Row], tuned: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the rows of the cases that a spent budget left unasked by neither."""
+    both = asked(baseline) & asked(tuned)
+    return [r for r in baseline if r.case in both], [r for r in tuned if r.case in both]
 
 
 def difference(baseline: Sequence[Row], tuned: Sequence[Row]) -> stats.Difference:
@@ -63,6 +88,7 @@ def metrics(result: Result) -> dict[str, float]:
         "test/score": _mean(rows),
         "test/score_baseline": _mean(result.baseline),
         "test/difference": result.difference.difference,
+        "test/improved_parts": float(sum(verdict.kept for verdict in result.verdicts)),
         "test/errors": float(sum(bool(row.error) for row in rows)),
         **cost,
         "cost/tokens": float(result.usage.tokens),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-PUBLISHED = Path(__file__).parents[1] / "experiments" / "published" / "caseReportBench_2025.csv"
+PUBLISHED = Path(__file__).parents[2] / "experiments" / "published" / "caseReportBench_2025.csv"
 
 
 def load_published(path: Path | None = None) -> pd.DataFrame:

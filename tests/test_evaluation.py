@@ -8,7 +8,7 @@ import dspy
 import pytest
 
 from crb_dspy.cases import Case
-from crb_dspy.evaluate import evaluate, read
+from crb_dspy.evaluation import evaluate, read
 from crb_dspy.models.engine import ModelGone
 from crb_dspy.program import Part
 from crb_dspy.schema import load_schema

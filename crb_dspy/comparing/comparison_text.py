@@ -1,0 +1,218 @@
+"""A comparison for reading: tables for the terminal, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crb_dspy.comparing.comparison import Comparison, Gain, Strategy, sentence
+
+WIDTH = 100
+# The least that a strategy's name is cut to.
+_NAME = 16
+MEASURED, PUBLISHED = "measured here", "published, not re-scored"
+
+_PAPER = (
+    "metrics of the paper, 0 to 100; published: over its 138 cases, here: over these test cases"
+)
+# What costs are called in words; each is that of a whole compile.
+_MEANT = {
+    "asked": "the requests of a compile, cached ones too",
+    "calls": "the calls of a compile",
+    "tokens": "the tokens of a compile",
+    "usd": "the dollars of a compile",
+    "seconds": "the seconds of a compile",
+}
+
+Table = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A mean over categories, 0 to 100, of a paper's metric: ours, or one that was published."""
+
+    metric: str
+    name: str
+    value: float
+    source: str
+
+
+def ranking(comparison: Comparison) -> Table:
+    """Return the baseline and every strategy against it, a row each, below a heading."""
+    level = f"{comparison.gains[0].difference.level:.0%}".replace("%", " %")
+    head = ["", "strategy", "score", "diff", f"{level} interval", "Holm p", "w/t/l"]
+    base = comparison.baseline
+    own = ["0", base.label, f"{base.score:.3f}", "baseline", "", "", ""]
+    rows = [[*own, *_cost(comparison, base)]]
+    for number, gain in enumerate(comparison.gains, 1):
+        rows.append([str(number), *_against(gain), *_cost(comparison, gain.strategy)])
+    return [[*head, comparison.cost, "front"], *rows]
+
+
+def by_category(comparison: Comparison, width: int | None = None) -> Table:
+    """Return differences by category, a row a strategy, by its number; keys cut to `width`."""
+    keys = [key[:width] for key in comparison.board.categories]
+    rows = [
+        [str(number), *(f"{difference:+.2f}" for difference, _ in gain.categories.values())]
+        for number, gain in enumerate(comparison.gains, 1)
+    ]
+    return [["", *keys], *rows]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Return what must be known to read the tables."""
+    board, cost = comparison.board, comparison.cost
+    sizes = (len(board.cases), len(set(board.groups)), len(board.categories))
+    pairs = len(comparison.gains)
+    said = [
+        "{} test cases in {} groups, {} categories".format(*sizes),
+        "interval: bootstrap over groups, for its pair alone; w/t/l: cases won, tied, lost",
+        f"Holm p: sign flips of groups, corrected for {pairs} comparison{'s' * (pairs != 1)}",
+    ]
+    if limits := [gain.detectable for gain in comparison.gains if gain.detectable > 0]:
+        span = f" ({max(limits):.3f} at worst)" if max(limits) - min(limits) >= 0.0005 else ""
+        said.append(
+            f"likely to show (power 0.8, corrected): a difference of {min(limits):.3f}{span}"
+        )
+    said.append(f"front *: none is better in both score and {cost}, {_MEANT[cost]}")
+    if comparison.cached and cost != "asked":
+        said.append(f"the cache answered some requests: their runs took more than these {cost}")
+    return said
+
+
+def terminal(comparison: Comparison, references: Sequence[Reference] = ()) -> str:
+    """Return the comparison as plain text that fits 100 columns."""
+    verdict = textwrap.fill(sentence(comparison), WIDTH)
+    blocks = [verdict, _fitted(ranking(comparison)), "\n".join(notes(comparison))]
+    table = by_category(comparison, 5)
+    step = (WIDTH - len(table[-1][0])) // 6
+    blocks.append("difference by category, not tested")
+    for start in range(1, len(table[0]), step):
+        blocks.append(_fitted([[row[0], *row[start : start + step]] for row in table]))
+    if references:
+        blocks += [_PAPER, _fitted(_published(references))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def markdown(comparison: Comparison, references: Sequence[Reference] = ()) -> str:
+    """Return the comparison as Markdown."""
+    listed = "\n".join(f"- {note}" for note in notes(comparison))
+    blocks = [f"**{sentence(comparison)}**", _piped(ranking(comparison)), listed]
+    blocks += ["Difference by category, not tested:", _piped(by_category(comparison))]
+    if references:
+        blocks += [_PAPER, _piped(_published(references))]
+    return "\n\n".join(blocks) + "\n"
+
+
+def values(comparison: Comparison, references: Sequence[Reference] = ()) -> str:
+    """Return the comparison as CSV, a row a strategy and category (`all`: the score itself)."""
+    out = io.StringIO()
+    names = "source strategy run metric category value difference low high p holm_p"
+    rest = "wins ties losses detectable cost_of cost front"
+    writer = csv.DictWriter(out, [*names.split(), *rest.split()], lineterminator="\n")
+    writer.writeheader()
+    writer.writerow(_whole(comparison, comparison.baseline))
+    for gain in comparison.gains:
+        own, found = gain.strategy, gain.difference
+        statistics = {
+            "difference": found.difference,
+            "low": found.low,
+            "high": found.high,
+            "p": found.p,
+            "holm_p": gain.holm,
+            "wins": found.wins,
+            "ties": found.ties,
+            "losses": found.losses,
+            "detectable": gain.detectable,
+        }
+        writer.writerow(_whole(comparison, own) | statistics)
+        means = dict(zip(comparison.board.categories, own.scores.mean(axis=0), strict=True))
+        for key, (difference, margin) in gain.categories.items():
+            bounds = {"low": difference - margin, "high": difference + margin}
+            about = {"category": key, "value": float(means[key]), "difference": difference}
+            writer.writerow(_source(own) | about | bounds)
+    for reference in references:
+        about = {"source": reference.source, "strategy": reference.name, "category": "all"}
+        writer.writerow(about | {"metric": reference.metric, "value": reference.value})
+    return out.getvalue()
+
+
+def _against(gain: Gain) -> list[str]:
+    found = gain.difference
+    known = not math.isnan(found.low)
+    return [
+        gain.strategy.label,
+        f"{gain.strategy.score:.3f}",
+        f"{found.difference:+.3f}",
+        f"{found.low:+.3f} to {found.high:+.3f}" if known else "none",
+        f"{gain.holm:.2g}",
+        f"{found.wins}/{found.ties}/{found.losses}",
+    ]
+
+
+def _cost(comparison: Comparison, strategy: Strategy) -> list[str]:
+    price = comparison.price(strategy)
+    places = ",.4f" if comparison.cost == "usd" else ",.0f"
+    shown = "" if math.isnan(price) else f"{price:{places}}"
+    return [shown, "*" if strategy.label in comparison.front else ""]
+
+
+def _source(strategy: Strategy) -> dict[str, object]:
+    return {
+        "source": MEASURED,
+        "strategy": strategy.label,
+        "run": strategy.run,
+        "metric": "score",
+    }
+
+
+def _whole(comparison: Comparison, strategy: Strategy) -> dict[str, object]:
+    price = comparison.price(strategy)
+    return _source(strategy) | {
+        "category": "all",
+        "value": strategy.score,
+        "cost_of": comparison.cost,
+        "cost": "" if math.isnan(price) else price,
+        "front": strategy.label in comparison.front,
+    }
+
+
+def _published(references: Sequence[Reference]) -> Table:
+    ordered = sorted(references, key=lambda r: (r.metric, -r.value))
+    rows = [[r.metric, f"{r.value:.1f}", r.source, r.name] for r in ordered]
+    return [["metric", "mean", "source", "strategy"], *rows]
+
+
+def _fitted(table: Table) -> str:
+    """Align columns; the first of them is text, the strategy's name gives way to the rest."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    named = table[0].index("strategy") if "strategy" in table[0] else None
+    if named is not None:
+        room = WIDTH - sum(widths) - len(widths) + 1 + widths[named]
+        widths[named] = min(widths[named], max(room, _NAME))
+    texts = {named, *(place for place, name in enumerate(table[0]) if name in ("metric", "source"))}
+    return "\n".join(
+        " ".join(
+            _cut(cell, width).ljust(width) if place in texts else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in table
+    )
+
+
+def _cut(text: str, width: int) -> str:
+    """Leave out the middle of what is too long: names differ at their ends."""
+    if len(text) <= width:
+        return text
+    half = (width - 1) // 2
+    return f"{text[: width - 1 - half]}…{text[-half:]}"
+
+
+def _piped(table: Table) -> str:
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in table]
+    lines = [f"| {' | '.join(row)} |" for row in escaped]
+    return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])

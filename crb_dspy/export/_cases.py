@@ -1,0 +1,133 @@
+"""Real cases with and without DSPy: the same findings, or the export is wrong."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crb_dspy.answers import parse
+from crb_dspy.errors import RunError, UserError
+from crb_dspy.evaluation import Row, case_scores, evaluate, row_of
+from crb_dspy.export._seam import (
+    DECISIVE,
+    Endpoint,
+    Export,
+    Exporter,
+    Findings,
+    Quotes,
+    Render,
+    lacking,
+)
+from crb_dspy.extracting.extraction import opened
+from crb_dspy.program import Reading
+
+if TYPE_CHECKING:
+    from crb_dspy.cases import Case
+    from crb_dspy.models.reach import Settings
+    from crb_dspy.saved import Saved
+
+
+def cases_of(saved: Saved, data: str, k: int) -> tuple[Case, ...]:
+    """Return the first k cases with gold; UserError if there is none."""
+    from crb_dspy.benchmarks import load
+
+    cases = [case for case in load(data, saved.whole_schema).cases if case.gold is not None]
+    if not cases:
+        raise UserError(f"{data}: no case has gold")
+    return tuple(cases[:k])
+
+
+def compare(
+    exporter: Exporter, export: Export, folder: Path, cases: Sequence[Case], settings: Settings
+) -> dict[str, Any]:
+    """Run program and artefact on cases; return both scores.
+
+    RunError if a finding differs, unless the format lacks something of the program that decides
+    findings: then the scores tell what that costs.
+    """
+    with opened(settings) as model:
+        own = evaluate(export.saved.program, cases, threads=settings.threads)
+        arguments = model.engine.line.connected()
+        endpoint = Endpoint(arguments, model.engine.supports_response_schema)
+        found = exporter.run(export, folder, cases, endpoint)
+        if found is None and (render := exporter.reader(export, folder)):
+            found = _asked(render, export, cases, endpoint)
+    return {"model": settings.model} | _compared(exporter, export, cases, own, found)
+
+
+def score(saved: Saved, cases: Sequence[Case], settings: Settings) -> float:
+    """Return the score of a program on cases."""
+    with opened(settings):
+        return _score(evaluate(saved.program, cases, threads=settings.threads))
+
+
+def _compared(
+    exporter: Exporter,
+    export: Export,
+    cases: Sequence[Case],
+    own: Sequence[Row],
+    found: Findings | None,
+) -> dict[str, Any]:
+    base = {
+        "cases": [case.id for case in cases],
+        "k": len(cases),
+        "failed_cells": sum(map(_failed, own)),
+        "score_program": _score(own),
+    }
+    if found is None:
+        return base | {"score_export": None, "findings": "not run"}
+    keys = export.saved.schema.keys
+    rows = [_row(case, key, found[case.id][key]) for case in cases for key in keys]
+    differing = [
+        f"{row.case} {row.category}: the program found {_found(row)}, the export {_found(other)}"
+        for row, other in zip(own, rows, strict=True)
+        if (row.predicted, _failed(row)) != (other.predicted, _failed(other))
+    ]
+    lost = DECISIVE & set(lacking(exporter, export.saved))
+    if differing and not lost:
+        raise RunError(f"{exporter.name}: {differing[0][:400]}; nothing was written")
+    same = "identical" if not differing else f"{len(differing)} of {len(own)} cells differ"
+    return base | {"score_export": _score(rows), "findings": same}
+
+
+def _row(case: Case, key: str, quotes: Quotes) -> Row:
+    return row_of(case, key, Reading({key: quotes or ()}, error="" if quotes is not None else "?"))
+
+
+def _failed(row: Row) -> bool:
+    return bool(row.error) and not row.salvaged
+
+
+def _found(row: Row) -> str:
+    return "no answer" if _failed(row) else str(list(row.predicted))
+
+
+def _score(rows: Sequence[Row]) -> float:
+    return round(statistics.fmean(case_scores(rows).values()), 6)
+
+
+def _asked(render: Render, export: Export, cases: Sequence[Case], endpoint: Endpoint) -> Findings:
+    """Send what an artefact says by LiteLLM, and read the answers."""
+    return {case.id: _answered(render, export, case, endpoint) for case in cases}
+
+
+def _answered(render: Render, export: Export, case: Case, endpoint: Endpoint) -> dict[str, Quotes]:
+    import litellm
+
+    found: dict[str, Quotes] = {}
+    for prompt in export.first:
+        text = export.saved.program.parts[prompt.part].read(case)
+        if not text.strip():
+            found |= dict.fromkeys(prompt.keys, ())
+            continue
+        call = render(prompt.name, text, ())
+        if not endpoint.structured:
+            call.pop("response_format", None)
+        reply = litellm.completion(**call, **endpoint.arguments, max_retries=3)
+        choice = reply.choices[0]
+        truncated = choice.finish_reason == "length"
+        answer = parse(choice.message.content or "", prompt.keys, truncated=truncated)
+        found |= dict.fromkeys(prompt.keys) if answer.failed else answer.findings
+    return found

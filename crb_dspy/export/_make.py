@@ -1,0 +1,150 @@
+"""An export from program to proof: written beside its place, checked, then moved there."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crb_dspy import __version__
+from crb_dspy.errors import UserError
+from crb_dspy.export import _check, _notes
+from crb_dspy.export._seam import NEEDS, Export, Exporter, lacking, prompts_of
+from crb_dspy.saved import Saved, as_json
+
+if TYPE_CHECKING:
+    from crb_dspy.cases import Case
+    from crb_dspy.models.reach import Settings
+
+PROOF = "proof.json"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The real cases an export is tried on, and the model that is asked."""
+
+    cases: tuple[Case, ...]
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is wanted of an export: as it was tuned or without text, checked, tried on cases."""
+
+    report_text: bool = True
+    check: bool = True
+    trial: Trial | None = None
+    reports: tuple[Case, ...] = ()
+
+
+def narrowed(saved: Saved, categories: Sequence[str]) -> Saved:
+    """Return a program that asks for some categories only; UserError if it cannot."""
+    from crb_dspy.catalog import build_program
+
+    if not categories:
+        return saved
+    schema = saved.schema.select(categories)
+    program = build_program(saved.origin.program, schema, saved.origin.program_options)
+    tuned = saved.program.parts
+    for name, part in program.parts.items():
+        if name not in tuned or tuned[name].keys != part.keys:
+            together = next((p.keys for p in tuned.values() if set(part.keys) <= set(p.keys)), ())
+            raise UserError(
+                f"--category: program '{saved.origin.program}' asks for {', '.join(together)} "
+                "together; name all of them, or leave --category out"
+            )
+    return replace(
+        saved, schema=schema, program=program.with_parts({n: tuned[n] for n in program.parts})
+    )
+
+
+def without_text(saved: Saved) -> Saved:
+    """Return a program without its demonstrations."""
+    program = copy.deepcopy(saved.program)
+    for part in program.parts.values():
+        for _, predictor in part.named_predictors():
+            predictor.demos = []
+    return replace(saved, program=program)
+
+
+def make(exporter: Exporter, saved: Saved, out: Path, wish: Wish) -> tuple[dict[str, Any], Export]:
+    """Write an export with its proof; return the proof and what was exported.
+
+    RunError at any difference, and then nothing is written or published. UserError if the place
+    cannot be written, or holds something else than an earlier export.
+    """
+    kept = saved if wish.report_text else without_text(saved)
+    cases = wish.trial.cases if wish.trial else ()
+    export = Export(kept, prompts_of(kept), wish.reports, cases, not wish.report_text)
+    with _draft(out) as folder:
+        exporter.write(export, folder)
+        proof = _proof(exporter, export, folder, wish)
+        proof |= _without(saved, wish, proof)
+        (folder / "README.md").write_text(_notes.readme(exporter, export, proof), "utf-8")
+        proof["files"] = _check.files(folder)
+        (folder / PROOF).write_text(as_json(proof, indent=1) + "\n", "utf-8")
+        published = exporter.publish(export, folder)
+    return proof | {"published": published}, export
+
+
+def _proof(exporter: Exporter, export: Export, folder: Path, wish: Wish) -> dict[str, Any]:
+    origin = export.saved.origin
+    check = _check.check(exporter, export, folder) if wish.check else None
+    cases = None
+    if wish.check and wish.trial:
+        from crb_dspy.export._cases import compare
+
+        cases = compare(exporter, export, folder, wish.trial.cases, wish.trial.settings)
+    return {
+        "format": exporter.name,
+        "crb_dspy": __version__,
+        "program": origin.program,
+        "program_fingerprint": export.saved.fingerprint,
+        "model": origin.model,
+        "categories": list(export.saved.schema.keys),
+        "prompts": _check.hashes(export),
+        "lacks": {need: NEEDS[need] for need in lacking(exporter, export.saved)},
+        "report_text": _notes.report_text(export),
+        "check": check,
+        "cases": cases,
+    }
+
+
+def _without(saved: Saved, wish: Wish, proof: dict[str, Any]) -> dict[str, Any]:
+    """Return the score with and without the demonstrations, if they were dropped on request."""
+    scores: dict[str, Any] = {"score_with_report_text": None, "score_without_report_text": None}
+    if wish.report_text or wish.trial is None:
+        return scores
+    from crb_dspy.export._cases import score
+
+    trial = wish.trial
+    bare = proof["cases"]["score_program"] if proof["cases"] else None
+    scores["score_with_report_text"] = score(saved, trial.cases, trial.settings)
+    scores["score_without_report_text"] = (
+        score(without_text(saved), trial.cases, trial.settings) if bare is None else bare
+    )
+    return scores
+
+
+@contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """Give a new folder that takes the place of `out` if all goes well, and else is gone."""
+    if out.exists() and not (out / PROOF).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: is there and is no earlier export; name another place")
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        draft.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield draft
+        if out.exists():
+            shutil.rmtree(out)
+        draft.rename(out)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

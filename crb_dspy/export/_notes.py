@@ -1,0 +1,102 @@
+"""What an export says of itself: what it lacks, and whose text it holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crb_dspy.export._seam import NEEDS, Export, Exporter, lacking
+
+LICENCE = (
+    "Text of CaseReportBench is CC BY-NC 4.0: name the source, no commercial use. Text of your "
+    "own patients is theirs: pass such an export on as you would the reports."
+)
+
+
+def report_text(export: Export) -> dict[str, Any]:
+    """Say how much text of reports the demonstrations hold, and of which cases."""
+    shown = [demo for prompt in export.prompts for demo in prompt.demonstrations]
+    return {
+        "demonstrations": len(shown),
+        "characters": sum(len(demo["report"]) for demo in shown),
+        "cases": sorted({str(demo.get("case") or "unknown") for demo in shown}),
+        "dropped_on_request": export.dropped,
+        "reports_of_input": len(export.reports),
+        "test_cases": [case.id for case in export.cases],
+    }
+
+
+def readme(exporter: Exporter, export: Export, proof: dict[str, Any]) -> str:
+    """Return the notes that go with every export."""
+    origin = export.saved.origin
+    lacks = [f"- {NEEDS[need]}" for need in lacking(exporter, export.saved)]
+    return "\n".join([
+        f"# {origin.program} as {exporter.name}",
+        "",
+        f"{exporter.about[0].upper()}{exporter.about[1:]}. Tuned on {origin.model}, exported with",
+        "crb_dspy; `proof.json` holds the hashes of program, prompts and files.",
+        "",
+        "## What it is",
+        "",
+        "\n".join(line.strip() for line in (exporter.__doc__ or "").splitlines()).strip(),
+        "",
+        "## What it does not carry",
+        "",
+        *(lacks or ["Nothing of this program is missing."]),
+        "",
+        "## Checked",
+        "",
+        *checked(proof),
+        "",
+        "## Text of reports",
+        "",
+        *text_lines(export),
+        "",
+    ])  # fmt: skip
+
+
+def text_lines(export: Export) -> list[str]:
+    """Say in words whose text an export holds."""
+    held = report_text(export)
+    lines = []
+    if export.dropped:
+        lines.append("The demonstrations were dropped on request: this is not what was tuned.")
+    elif held["demonstrations"]:
+        lines.append(
+            f"{_counted(held['demonstrations'], 'demonstration')}, {held['characters']} characters "
+            f"of reports, from: {', '.join(held['cases'])}."
+        )
+    if held["reports_of_input"]:
+        lines.append(
+            f"The whole text of {_counted(held['reports_of_input'], 'report')} of --input."
+        )
+    if held["test_cases"]:
+        lines.append(f"The whole text of the test cases {', '.join(held['test_cases'])}.")
+    return [*lines, LICENCE] if len(lines) > export.dropped else [*lines, "No text of any report."]
+
+
+def checked(proof: dict[str, Any]) -> list[str]:
+    """Say in words what was checked."""
+    check, cases = proof["check"], proof["cases"]
+    lines = ["Not checked (--no-check)."]
+    if check and check["messages"] == "identical":
+        lines = [
+            f"{_counted(check['prompts'], 'prompt')} on {len(check['reports'])} texts made to "
+            "break them: byte for byte what the compiled program sends."
+        ]
+    elif check:
+        lines = ["Instructions and demonstrations are the program's; messages are not comparable."]
+    if cases:
+        lines.append(
+            f"{_counted(cases['k'], 'real case')} on {cases['model']}: findings "
+            f"{cases['findings']}; score {cases['score_program']} with DSPy, "
+            f"{cases['score_export']} without; "
+            f"{cases['failed_cells']} cells had no answer."
+        )
+    if (without := proof["score_without_report_text"]) is not None:
+        both = proof["score_with_report_text"]
+        lines.append(f"Score with the demonstrations {both}, without them {without}.")
+    return lines
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' * (number != 1)}"

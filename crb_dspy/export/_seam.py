@@ -1,0 +1,229 @@
+"""The seam of all formats: what a program asks, cut where the report stands, and who writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from crb_dspy.cases import Case
+    from crb_dspy.program import Part
+    from crb_dspy.saved import Saved
+
+# What a program does with a report, and what a format may or may not take along.
+NEEDS = {
+    "layout": "the layout of the prompt, the report first",
+    "marks": "the space that breaks control marks in a report",
+    "schema": "the JSON schema that answers are held to",
+    "settings": "temperature and token limit",
+    "parsing": "the mending of irregular answers",
+    "reasoning": "chain of thought",
+    "second_pass": "the second pass over a report",
+    "sections": "the choice of sections that a category is shown",
+    "pieces": "the reading of long reports in pieces",
+    "grounding": "the dropping of quotes that are not in the report",
+}
+# Without these, findings may differ though every message is the same.
+DECISIVE = frozenset({"layout", "second_pass", "sections", "pieces", "grounding"})
+ALL = frozenset(NEEDS)
+
+# The arguments of a chat completion that an artefact gives for a prompt, a report and what was
+# found before: `messages`, and `response_format`, `max_tokens`, `temperature` where it has them.
+Call = dict[str, Any]
+Render = Callable[[str, str, Sequence[str]], Call]
+# Quotes by category, by case; None where no answer could be used.
+Quotes = Sequence[str] | None
+Findings = Mapping[str, Mapping[str, Quotes]]
+
+_REPORT, _FOUND = "\0report\0", "\0found\0"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One predictor's prompt: `before`, the report, `middle`, what was found, `after`.
+
+    `repeats` marks a second pass, the only kind that shows what was found. `demonstrations` are
+    those it shows, as DSPy holds them.
+    """
+
+    name: str
+    part: str
+    label: str
+    keys: tuple[str, ...]
+    system: str
+    before: str
+    middle: str
+    after: str
+    schema: Mapping[str, Any]
+    max_tokens: int
+    instruction: str
+    demonstrations: tuple[Mapping[str, Any], ...]
+    reasoning: bool
+    repeats: bool
+
+    @property
+    def response_format(self) -> dict[str, Any]:
+        """The schema in the shape of OpenAI's API."""
+        inner = {"name": "answer", "schema": self.schema, "strict": True}
+        return {"type": "json_schema", "json_schema": inner}
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is exported: a program, its prompts, and texts for the formats that hold some.
+
+    `reports` are read by a format that holds some, `cases` become its test cases; `dropped`
+    says that demonstrations were left out on request.
+    """
+
+    saved: Saved
+    prompts: tuple[Prompt, ...]
+    reports: tuple[Case, ...] = ()
+    cases: tuple[Case, ...] = ()
+    dropped: bool = False
+
+    @property
+    def first(self) -> list[Prompt]:
+        """The prompts of the first pass, one a part."""
+        return [prompt for prompt in self.prompts if not prompt.repeats]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the real model answers: LiteLLM's arguments, and whether it keeps to a schema."""
+
+    arguments: Mapping[str, Any]
+    structured: bool
+
+
+class Exporter:
+    """A format. Subclasses say what it carries, write it, and read it back by its own rules."""
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    carries: ClassVar[frozenset[str]]
+    # Whether it holds the reports of --input.
+    wants_reports: ClassVar[bool] = False
+
+    def write(self, export: Export, folder: Path) -> None:
+        """Write the files of an export; equal programs give equal bytes."""
+        raise NotImplementedError
+
+    def reader(self, export: Export, folder: Path) -> Render | None:
+        """Return what renders the written files as their own tool would, None if nothing can.
+
+        It must not go through this project's adapter.
+        """
+        return None
+
+    def shown(self, report: str) -> str:
+        """Return a report as this format can show it; the same text but for stated losses."""
+        return report
+
+    def faults(self, export: Export, folder: Path) -> list[str]:
+        """Return what is wrong with files that have no messages to compare."""
+        return []
+
+    def run(
+        self, export: Export, folder: Path, cases: Sequence[Case], endpoint: Endpoint
+    ) -> Findings | None:
+        """Run the artefact by itself on cases; None where it is not a program."""
+        return None
+
+    def publish(self, export: Export, folder: Path) -> list[str]:
+        """Put a checked export where it belongs beyond its folder; return what was done."""
+        return []
+
+
+def prompts_of(saved: Saved) -> tuple[Prompt, ...]:
+    """Return the prompts of a program, in the order in which they are asked."""
+    program = saved.program
+    return tuple(prompt for name, part in program.parts.items() for prompt in _prompts(name, part))
+
+
+def _prompts(name: str, part: Part) -> Iterator[Prompt]:
+    predictors = sorted(part.named_predictors(), key=lambda pair: "found" in _inputs(pair[1]))
+    for number, (label, predictor) in enumerate(predictors):
+        yield _prompt((name, label, number), part, predictor)
+
+
+def _inputs(predictor: Any) -> Mapping[str, Any]:
+    inputs: Mapping[str, Any] = predictor.signature.input_fields
+    return inputs
+
+
+def _prompt(place: tuple[str, str, int], part: Part, predictor: Any) -> Prompt:
+    from crb_dspy.prompt import answer_schema, categories_of, demonstrations, is_extraction
+
+    name, label, number = place
+    signature = predictor.signature
+    if not is_extraction(signature):
+        from crb_dspy.errors import UserError
+
+        raise UserError(f"part '{name}' asks about something else than a report: not exportable")
+    repeats = "found" in _inputs(predictor)
+    system, user = messages_of(predictor, _REPORT, [_FOUND] if repeats else [])
+    before, _, rest = user["content"].partition(_REPORT)
+    middle, mark, after = rest.partition(already_quoted([_FOUND]))
+    shown = [demo for demo in predictor.demos if demonstrations(signature, [demo])]
+    return Prompt(
+        name=f"{name}_{label}" if number else name,
+        part=name,
+        label=label,
+        keys=tuple(categories_of(signature)),
+        system=system["content"],
+        before=before,
+        middle=middle if mark else "",
+        after=after if mark else rest,
+        schema=answer_schema(signature, part.max_tokens),
+        max_tokens=part.max_tokens,
+        instruction=signature.instructions,
+        demonstrations=tuple(shown),
+        reasoning="reasoning" in signature.output_fields,
+        repeats=repeats,
+    )
+
+
+def messages_of(predictor: Any, report: str, found: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return what a predictor sends, as the compiled program renders it."""
+    from crb_dspy.prompt import ReportFirst
+
+    inputs: dict[str, Any] = {"report": report}
+    if "found" in _inputs(predictor):
+        inputs["found"] = list(found)
+    rendered: list[dict[str, str]] = ReportFirst().format(
+        predictor.signature, predictor.demos, inputs
+    )
+    return rendered
+
+
+def already_quoted(found: Sequence[str]) -> str:
+    """Return the lines of a second pass about what was found, "" for nothing."""
+    return f"Already quoted: {json.dumps(list(found), ensure_ascii=False)}\n\n" if found else ""
+
+
+def used(saved: Saved) -> frozenset[str]:
+    """Return the needs that a program has."""
+    from crb_dspy.program import Part
+
+    parts = saved.program.parts.values()
+    prompts = prompts_of(saved)
+    limited = bool(saved.origin.context) or saved.origin.model.startswith("local/")
+    special = {
+        "reasoning": any(prompt.reasoning for prompt in prompts),
+        "second_pass": any(type(part).ask is not Part.ask for part in parts),
+        "sections": any(type(part).read is not Part.read for part in parts),
+        "pieces": limited,
+        "grounding": any(not part.keep_ungrounded for part in parts),
+    }
+    always = ALL - special.keys()
+    return always | {need for need, wanted in special.items() if wanted}
+
+
+def lacking(exporter: Exporter, saved: Saved) -> list[str]:
+    """Return what a program needs and a format cannot carry, in the order of `NEEDS`."""
+    wanted = used(saved)
+    return [need for need in NEEDS if need in wanted and need not in exporter.carries]

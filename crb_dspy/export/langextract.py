@@ -1,0 +1,118 @@
+"""Prompt descriptions and examples for LangExtract, which lays prompts out in its own way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from crb_dspy.export._seam import Export, Exporter, Prompt
+
+_COPY = "Copy whole phrases from the text, word for word, with their values and negations."
+# LangExtract does nothing without an example.
+_NOTHING = {"text": "Nothing of this kind is reported.", "extractions": []}
+_SCRIPT = '''#!/usr/bin/env python3
+"""Quote findings with LangExtract: python extract.py MODEL_ID REPORT.txt [URL [KEY]] (JSON out)."""
+
+import json
+import sys
+from pathlib import Path
+
+import langextract as lx
+
+
+def examples(document):
+    """Return the examples of a prompt as LangExtract's own."""
+    return [
+        lx.data.ExampleData(e["text"], [lx.data.Extraction(**x) for x in e["extractions"]])
+        for e in document["examples"]
+    ]
+
+
+def main(model, report, url=None, key=None):
+    """Ask every prompt beside this file about a report."""
+    base = {"base_url": url} if url else {}
+    config = lx.factory.ModelConfig(
+        model_id=model,
+        provider="OpenAILanguageModel" if url else None,
+        provider_kwargs={**base, **({"api_key": key} if key else {})},
+    )
+    found = {}
+    for path in sorted(Path(__file__).parent.glob("*.prompt.json")):
+        document = json.loads(path.read_text("utf-8"))
+        result = lx.extract(
+            Path(report).read_text("utf-8"),
+            prompt_description=document["description"],
+            examples=examples(document),
+            config=config,
+            show_progress=False,
+        )
+        for extraction in result.extractions or []:
+            quotes = found.setdefault(extraction.extraction_class, [])
+            quotes.append(extraction.extraction_text)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+'''
+
+
+class LangExtract(Exporter):
+    """`NAME.prompt.json` a prompt, in the structure LangExtract reads, and `extract.py`."""
+
+    name = "langextract"
+    about = "prompt description and examples; LangExtract has a layout and a parser of its own"
+    carries = frozenset({"pieces"})
+
+    def write(self, export: Export, folder: Path) -> None:
+        """Write a description with examples for each prompt, and a script that uses them."""
+        from crb_dspy.saved import as_json
+
+        for prompt in export.first:
+            document = {
+                "description": f"{prompt.instruction}\n{_COPY}",
+                "examples": [_example(prompt, n) for n in range(len(prompt.demonstrations))]
+                or [_NOTHING],
+            }
+            text = as_json(document, indent=1) + "\n"
+            (folder / f"{prompt.name}.prompt.json").write_text(text, "utf-8")
+        (folder / "extract.py").write_text(_SCRIPT, "utf-8")
+
+    def faults(self, export: Export, folder: Path) -> list[str]:
+        """Compare instructions and demonstrations with the program's, there being no messages."""
+        return [fault for prompt in export.first for fault in _faults(prompt, folder)]
+
+
+def _shown(prompt: Prompt, number: int) -> tuple[str, dict[str, list[str]]]:
+    from crb_dspy.excerpts import excerpt
+
+    demo = prompt.demonstrations[number]
+    return excerpt(demo["report"], {key: list(demo[key]) for key in prompt.keys})
+
+
+def _example(prompt: Prompt, number: int) -> dict[str, Any]:
+    text, findings = _shown(prompt, number)
+    extractions = [
+        {"extraction_class": key, "extraction_text": quote}
+        for key, quotes in findings.items()
+        for quote in quotes
+    ]
+    return {"text": text, "extractions": extractions}
+
+
+def _faults(prompt: Prompt, folder: Path) -> list[str]:
+    document = json.loads((folder / f"{prompt.name}.prompt.json").read_text("utf-8"))
+    faults = []
+    if not document["description"].startswith(f"{prompt.instruction}\n"):
+        faults.append(f"{prompt.name}: the instruction is not the program's")
+    for number, example in enumerate(document["examples"]):
+        if not prompt.demonstrations:
+            continue
+        text, findings = _shown(prompt, number)
+        read: dict[str, list[str]] = {key: [] for key in findings}
+        for extraction in example["extractions"]:
+            read[extraction["extraction_class"]].append(extraction["extraction_text"])
+        if (example["text"], read) != (text, findings):
+            faults.append(f"{prompt.name}: example {number + 1} is not the program's")
+    return faults

@@ -1,0 +1,146 @@
+"""A configuration for promptfoo: prompts, model, test cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render
+from crb_dspy.export._text import jinja, jinja_marks
+
+if TYPE_CHECKING:
+    from crb_dspy.cases import Case
+
+FILE = "promptfooconfig.yaml"
+_PROVIDERS = {
+    "openai": "openai:chat:",
+    "local": "openai:chat:",
+    "hosted_vllm": "openai:chat:",
+    "anthropic": "anthropic:messages:",
+    "ollama": "ollama:chat:",
+    "ollama_chat": "ollama:chat:",
+}
+# On several lines, which promptfoo takes for the body of a function.
+_SHARE = """\
+const answer = typeof output === "string" ? JSON.parse(output) : output;
+const found = answer["KEY"] || [];
+const gold = context.vars.gold.quotes;
+const hits = found.filter((quote) => gold.includes(quote)).length;
+return found.length + gold.length ? (2 * hits) / (found.length + gold.length) : 1;
+"""
+_EXAMPLE = "A 3-year-old girl had vomiting since birth. She had no seizures."
+
+
+class Promptfoo(Exporter):
+    """`promptfooconfig.yaml` and `prompts/`; test cases are those of --data.
+
+    A report is the variable `report.text`, since promptfoo takes braces in plain variables for
+    templates. The score of its tests is F1 over whole quotes, not this project's objective.
+    """
+
+    name = "promptfoo"
+    about = "a promptfoo configuration with prompts and the test cases of --data"
+    carries = frozenset({"layout", "marks", "schema", "settings", "reasoning"})
+
+    def write(self, export: Export, folder: Path) -> None:
+        """Write the configuration as JSON, which is YAML, and one file a prompt."""
+        from crb_dspy.saved import as_json
+
+        (folder / "prompts").mkdir()
+        for prompt in export.first:
+            text = as_json(_messages(prompt), indent=1) + "\n"
+            (folder / "prompts" / f"{prompt.name}.json").write_text(text, "utf-8")
+        origin = export.saved.origin
+        config = {
+            "description": f"{origin.program}, tuned on {origin.model}",
+            "prompts": [_entry(prompt, origin.temperature) for prompt in export.first],
+            "providers": [_provider(origin.model, origin.api_base)],
+            "tests": list(_tests(export)),
+        }
+        (folder / FILE).write_text(as_json(config, indent=1) + "\n", "utf-8")
+
+    def reader(self, export: Export, folder: Path) -> Render:
+        """Render with Jinja 2 what promptfoo renders with Nunjucks."""
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        environment = ImmutableSandboxedEnvironment(keep_trailing_newline=True)
+        config = json.loads((folder / FILE).read_text("utf-8"))
+        entries = {entry["label"]: entry for entry in config["prompts"]}
+
+        def render(prompt: str, report: str, found: Sequence[str]) -> Call:
+            entry = entries[prompt]
+            file = folder / entry["id"].removeprefix("file://")
+            messages = [
+                {
+                    "role": message["role"],
+                    "content": environment.from_string(message["content"]).render(
+                        report={"text": report}
+                    ),
+                }
+                for message in json.loads(file.read_text("utf-8"))
+            ]
+            return {**entry["config"], "messages": messages}
+
+        return render
+
+
+def _messages(prompt: Prompt) -> list[dict[str, str]]:
+    user = f"{jinja(prompt.before)}{jinja_marks('report.text')}{jinja(prompt.after)}"
+    return [
+        {"role": "system", "content": jinja(prompt.system)},
+        {"role": "user", "content": user},
+    ]
+
+
+def _entry(prompt: Prompt, temperature: float) -> dict[str, Any]:
+    config = {
+        "temperature": temperature,
+        "max_tokens": prompt.max_tokens,
+        "response_format": prompt.response_format,
+    }
+    return {"id": f"file://prompts/{prompt.name}.json", "label": prompt.name, "config": config}
+
+
+def _provider(model: str, api_base: str | None) -> dict[str, Any]:
+    family, _, name = model.partition("/")
+    # Behind promptfoo's "litellm" stands a LiteLLM proxy, which knows any model.
+    known = _PROVIDERS.get(family)
+    base = api_base or ("http://127.0.0.1:8080/v1" if family == "local" else None)
+    return {
+        "id": f"{known}{name}" if known and name else f"litellm:{model}",
+        "config": {"apiBaseUrl": base} if base else {},
+    }
+
+
+def _tests(export: Export) -> Iterator[dict[str, Any]]:
+    parts = export.saved.program.parts
+    for prompt in export.first:
+        for case in export.cases:
+            shown = parts[prompt.part].read(case)
+            yield _test(prompt, f"{case.id}: {prompt.name}", shown) | _judged(prompt, case, shown)
+        if not export.cases:
+            yield _test(prompt, f"example: {prompt.name}", _EXAMPLE)
+
+
+def _test(prompt: Prompt, description: str, report: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "prompts": [prompt.name],
+        "vars": {"report": {"text": report}},
+        "assert": [{"type": "is-json", "value": prompt.schema}],
+    }
+
+
+def _judged(prompt: Prompt, case: Case, shown: str) -> dict[str, Any]:
+    """Add gold, where a case has it and a prompt asks for one category."""
+    if case.gold is None or len(prompt.keys) > 1:
+        return {}
+    (key,) = prompt.keys
+    checks = [
+        {"type": "is-json", "value": prompt.schema},
+        {"type": "javascript", "value": _SHARE.replace("KEY", key), "threshold": 0},
+    ]
+    gold = {"quotes": list(case.gold.get(key, ()))}
+    return {"vars": {"report": {"text": shown}, "gold": gold}, "assert": checks}

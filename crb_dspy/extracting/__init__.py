@@ -1,0 +1,1 @@
+"""A saved program on reports of one's own."""

@@ -1,0 +1,1 @@
+"""A compile, from plan to result."""

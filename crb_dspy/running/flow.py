@@ -1,0 +1,258 @@
+"""A compile from plan to result, in one direction."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import dspy
+
+from crb_dspy import tracking
+from crb_dspy.cases import Case, Split, fingerprint
+from crb_dspy.config import Experiment
+from crb_dspy.errors import RunError, UserError
+from crb_dspy.evaluation import Row, evaluate
+from crb_dspy.models.budget import Budget, BudgetSpent, Caps
+from crb_dspy.models.engine import ModelGone
+from crb_dspy.models.reach import Model, Settings
+from crb_dspy.program import ExtractionProgram
+from crb_dspy.prompt import ReportFirst
+from crb_dspy.running import artifacts, resume
+from crb_dspy.running.estimate import LONGER, Phase, affordable, estimate, kept_back, total
+from crb_dspy.running.plan import Plan
+from crb_dspy.running.record import record
+from crb_dspy.running.result import Result, difference, fair
+from crb_dspy.running.stages import Stages
+from crb_dspy.tuning import contamination
+from crb_dspy.tuning.contamination import Hit
+from crb_dspy.tuning.search import Search, Tuned
+
+CACHE = tracking.FOLDER / "cache"
+# The most tokens of a reflection whose optimizer sets no limit: a small model may find no end.
+THOUGHT = 1000
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models of a run by role, and the budget that they share."""
+
+    task: Model
+    reflection: Model
+    budget: Budget
+
+    @property
+    def roles(self) -> dict[str, Model]:
+        """The models by the name of their role."""
+        return {"task": self.task, "reflection": self.reflection}
+
+
+def run(planned: Plan, *, must_resume: bool = False) -> Result:
+    """Carry a plan out: baseline, search, gate, test, and everything worth keeping.
+
+    `must_resume`: UserError unless it goes on with the very same run.
+    """
+    phases = estimate(planned)
+    check_caps(planned, phases)
+    if must_resume:
+        resume.begun(folder_of(planned.experiment), asked_of(planned), must=True)
+    with opened(planned.experiment) as models:
+        return carried_out(planned, models, phases)
+
+
+def folder_of(experiment: Experiment) -> Path:
+    """Return where a run of an experiment writes: equal experiments share it."""
+    return Path(experiment.out) / f"{experiment.name}-{fingerprint(experiment.model_dump())}"
+
+
+def asked_of(planned: Plan) -> dict[str, Any]:
+    """Return all that decides a run, for its resumption; asks no model."""
+    settings = {"task": _settings, "reflection": _reflection_settings}
+    models = {role: Model(of(planned.experiment), CACHE) for role, of in settings.items()}
+    return resume.inputs(planned, {role: model.identity for role, model in models.items()})
+
+
+@contextmanager
+def opened(experiment: Experiment, budget: Budget | None = None) -> Iterator[Models]:
+    """Reach the models of an experiment, within one budget for all roles."""
+    # What they log quotes reports; what matters of it stands in rows and verdicts.
+    for logger in ("dspy", "LiteLLM", "gepa"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    e = experiment
+    budget = budget or Budget(Caps(e.max_calls, e.max_tokens, e.max_usd, e.max_minutes))
+    task = Model(_settings(e), CACHE, budget)
+    reflection = Model(_reflection_settings(e), CACHE, budget, role="reflection", beside=task)
+    try:
+        task.open()
+        reflection.open()
+        yield Models(task, reflection, budget)
+    except BudgetSpent as error:
+        raise RunError(f"{error}: too little to judge anything; raise it") from error
+    except ModelGone as error:
+        raise RunError(f"model '{error.model or e.model}' stopped answering: {error}") from error
+    finally:
+        reflection.close()
+        task.close()
+
+
+def carried_out(planned: Plan, models: Models, phases: list[Phase]) -> Result:
+    """Carry a plan out with models that are open."""
+    experiment, started = planned.experiment, time.monotonic()
+    folder, asked = folder_of(experiment), asked_of(planned)
+    again = resume.begun(folder, asked, must=False)
+    kept = artifacts.write_inputs(folder, experiment, planned.split)
+    stages = Stages({role: model.meter for role, model in models.roles.items()}, phases)
+    benchmark = f"{planned.schema.name}: {Path(experiment.data).stem}"
+    with (
+        tracking.tracked(benchmark, experiment.name, parameters(planned), again=again) as run_,
+        dspy.context(lm=models.task.lm, adapter=ReportFirst(), disable_history=True, trace=None),
+    ):
+        resume.write(folder, asked, run_.id, finished=False)
+        for path in kept:
+            run_.keep(path)
+        splits = [*planned.folds, planned.split]
+        outcomes = [
+            _outcome(planned, split, splits[n:], models, stages)
+            for n, split in enumerate(splits, 1)
+        ]
+        result = _result(outcomes, models, stages, time.monotonic() - started, folder, run_.id)
+        record(planned, run_, outcomes[-1].tuned.program, result)
+        if result.leaks and not experiment.allow_leaks:
+            raise RunError(
+                f"{len(result.leaks)} places of tuned prompts stand in reports that judged them, "
+                f"the first: {result.leaks[0]}; see {folder}, or set allow_leaks=true"
+            )
+        resume.write(folder, asked, run_.id, finished=True)
+    return result
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one split gave: test rows before and after, and the search between."""
+
+    baseline: list[Row]
+    rows: list[Row]
+    tuned: Tuned
+    leaks: list[Hit]
+
+
+def _outcome(
+    planned: Plan, split: Split, later: list[Split], models: Models, stages: Stages
+) -> Outcome:
+    sides = planned.sides(split)
+    baseline = _judged(planned, planned.program, sides.test, stages, "baseline")
+    calls, tokens = kept_back(planned, sides, later)
+    search = Search(
+        planned,
+        sides,
+        models.budget,
+        stages,
+        holding=lambda: models.budget.holding(calls=calls, tokens=tokens),
+        affordable=lambda: affordable(planned, sides, later, stages.asked),
+        reflection=models.reflection.lm,
+    )
+    tuned = search.run()
+    leaks = contamination.scan(planned.program, tuned.program, split)
+    rows = _judged(planned, tuned.program, sides.test, stages, "test")
+    return Outcome(baseline, rows, tuned, leaks)
+
+
+def _judged(
+    planned: Plan, program: ExtractionProgram, cases: tuple[Case, ...], stages: Stages, name: str
+) -> list[Row]:
+    if not cases:
+        return []
+    with stages(name) as progress:
+        threads = planned.experiment.threads
+        return evaluate(program, cases, threads=threads, progress=progress)
+
+
+def _result(
+    outcomes: list[Outcome],
+    models: Models,
+    stages: Stages,
+    seconds: float,
+    folder: Path,
+    run_id: str,
+) -> Result:
+    judged = [outcome for outcome in outcomes if outcome.baseline]
+    baseline, tuned = fair(
+        [row for outcome in judged for row in outcome.baseline],
+        [row for outcome in judged for row in outcome.rows],
+    )
+    if not baseline:
+        raise RunError(f"{models.budget.spent}: not one test case could be judged; raise it")
+    usage = {role: model.meter.usage for role, model in models.roles.items()}
+    return Result(
+        baseline,
+        tuned,
+        difference(baseline, tuned),
+        outcomes[-1].tuned.verdicts,
+        outcomes[-1].tuned.candidates,
+        models.budget.spent,
+        [leak for outcome in outcomes for leak in outcome.leaks],
+        usage,
+        stages.truths(),
+        seconds,
+        folder,
+        run_id,
+    )
+
+
+def check_caps(planned: Plan, phases: list[Phase]) -> None:
+    """UserError where judging alone would be beyond a cap."""
+    judging = [p for p in phases if p.name in ("check", "baseline", "gate", "test")]
+    calls, tokens = total(judging)
+    # Estimates are on the safe side: no more is refused than surely cannot be done.
+    needed = {"calls": calls, "tokens": round(tokens / LONGER)}
+    for name, least in needed.items():
+        most = getattr(planned.experiment, f"max_{name}")
+        if most is not None and most < least:
+            raise UserError(
+                f"max_{name} = {most}: judging alone may take {least} {name}; raise it, or "
+                "lower limit"
+            )
+
+
+def _settings(experiment: Experiment) -> Settings:
+    names = ("model", "api_base", "api_key_env", "temperature", "seed", "context", "timeout")
+    values = {name: getattr(experiment, name) for name in (*names, "threads")}
+    return Settings(**values)
+
+
+def _reflection_settings(experiment: Experiment) -> Settings:
+    own = experiment.reflection_model
+    if own is None:
+        return replace(_settings(experiment), max_tokens=THOUGHT)
+    return Settings(
+        model=own,
+        max_tokens=THOUGHT,
+        api_base=experiment.reflection_api_base,
+        api_key_env=experiment.reflection_api_key_env,
+        seed=experiment.seed,
+        timeout=experiment.timeout,
+        threads=experiment.threads,
+    )
+
+
+def parameters(planned: Plan) -> dict[str, object]:
+    """Return what tells a run from others in MLflow's table."""
+    experiment = planned.experiment
+    names = ("program", "optimizer", "model", "seed", "joint", "folds", "gate")
+    sizes = {side: len(getattr(planned.split, side)) for side in ("train", "validation", "test")}
+    return {
+        **{name: getattr(experiment, name) for name in names},
+        "reflection_model": experiment.reflection_model or experiment.model,
+        "few_shot": experiment.optimizer not in ("none", "gepa"),
+        "cot": bool(experiment.program_options.get("cot")),
+        "benchmark": planned.schema.name,
+        "data": Path(experiment.data).name,
+        "data_fingerprint": planned.loaded.fingerprint,
+        "split_fingerprint": planned.split.fingerprint,
+        "categories": len(planned.schema.keys),
+        **sizes,
+    }

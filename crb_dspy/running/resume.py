@@ -1,0 +1,80 @@
+"""Going on with a run that was broken off: the same question only, answered from its cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from crb_dspy import __version__
+from crb_dspy.errors import UserError
+from crb_dspy.running.plan import Plan
+from crb_dspy.tuning.ledger import identity
+
+NAME = "run.json"
+
+
+def inputs(planned: Plan, models: Mapping[str, str]) -> dict[str, Any]:
+    """Return all that decides a run; `models` are the identities of its models by role."""
+    return {
+        **planned.experiment.model_dump(by_alias=True),
+        "data set": planned.loaded.fingerprint,
+        "cases of train, validation and test": planned.split.fingerprint,
+        "prompts of the seed": identity(planned.program),
+        **{f"endpoint of the {role} model": name for role, name in models.items()},
+        "version": __version__,
+    }
+
+
+def begun(folder: Path, now: Mapping[str, Any], *, must: bool) -> str | None:
+    """Return the MLflow run to go on with, None to start one.
+
+    `must`: UserError that says what changed, unless the run in `folder` asked for the very same;
+    a run that is finished is gone through again, from the cache.
+    """
+    then = _read(folder)
+    if then is not None and not changed(then["inputs"], now):
+        return str(then["mlflow"]) if not then["finished"] else None
+    if must:
+        raise UserError(_refusal(folder, then, now))
+    return None
+
+
+def write(folder: Path, now: Mapping[str, Any], mlflow: str, *, finished: bool) -> None:
+    """Write what is asked and by which MLflow run, for a later one to go on."""
+    state = {"inputs": now, "mlflow": mlflow, "finished": finished}
+    draft = folder / f"{NAME}.new"
+    draft.write_text(json.dumps(state, indent=1, ensure_ascii=False), "utf-8")
+    draft.replace(folder / NAME)
+
+
+def changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a text for every input that is not what it was."""
+    plain = json.loads(json.dumps(now))
+    return [
+        f"{key}: {then.get(key)!r} then, {plain.get(key)!r} now"
+        for key in dict.fromkeys([*then, *plain])
+        if then.get(key) != plain.get(key)
+    ]
+
+
+def _refusal(folder: Path, then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    where = folder
+    if then is None:
+        stem = folder.name.rpartition("-")[0]
+        others = sorted(folder.parent.glob(f"{stem}-*/{NAME}"), key=lambda p: p.stat().st_mtime)
+        if not others:
+            return f"--resume: no run '{stem}' in {folder.parent}; start one without --resume"
+        where = others[-1].parent
+        then = _read(where)
+    differences = "; ".join(changed((then or {}).get("inputs", {}), now))
+    return f"--resume: {where} was another question: {differences}; run without --resume"
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads((folder / NAME).read_text("utf-8"))
+        return state if {"inputs", "mlflow", "finished"} <= set(state) else None
+    except (OSError, ValueError):
+        return None

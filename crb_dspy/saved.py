@@ -1,0 +1,290 @@
+"""Tuned programs as JSON files that load anywhere, to the byte, or are refused with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import dspy
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from crb_dspy import __version__
+from crb_dspy.cases import fingerprint
+from crb_dspy.catalog import build_program
+from crb_dspy.errors import UserError, one_line
+from crb_dspy.program import ExtractionProgram
+from crb_dspy.schema import Schema, explained
+
+FORMAT = 1
+NAME = "program.json"
+_STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Origin(BaseModel):
+    """How a program came about: what it was built from, the model it was tuned for, its scores."""
+
+    model_config = _STRICT
+
+    program: str
+    program_options: dict[str, Any] = {}
+    # Its name or path then; the file holds the schema itself.
+    schema_: str = Field(alias="schema")
+    categories: list[str]
+    model: str
+    api_base: str | None = None
+    temperature: float = 0.0
+    context: int | None = None
+    seed: int = 0
+    # Which environment variable holds the model's key, where it is not the usual one.
+    api_key_env: str | None = None
+    scores: dict[str, float] = {}
+
+    @field_validator("scores")
+    @classmethod
+    def _finite(cls, scores: dict[str, float]) -> dict[str, float]:
+        # JSON has no NaN, which stands for "undefined".
+        return {name: value for name, value in scores.items() if math.isfinite(value)}
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A tuned program with its schema, selected to the categories it asks for, and its origin."""
+
+    program: ExtractionProgram
+    schema: Schema
+    origin: Origin
+
+    @property
+    def seed(self) -> ExtractionProgram:
+        """The untuned program, built anew from name and options."""
+        return build_program(self.origin.program, self.schema, self.origin.program_options)
+
+    @property
+    def whole_schema(self) -> Schema:
+        """The schema with the categories that the program does not ask for, as data are read."""
+        known = (*self.schema.categories, *self.schema.unselected)
+        return self.schema.model_copy(update={"categories": known, "unselected": ()})
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that change with anything that may change an answer of the program."""
+        built = (self.origin.program, self.origin.program_options, self.schema.model_dump())
+        return fingerprint(*built, _state(self.program))
+
+
+class _Field(BaseModel):
+    model_config = _STRICT
+    prefix: str
+    description: str
+
+
+class _Signature(BaseModel):
+    model_config = _STRICT
+    instructions: str
+    fields: list[_Field]
+
+
+class _Predictor(BaseModel):
+    # DSPy would set any other key as an attribute, and build the model that `lm` names.
+    model_config = _STRICT
+    traces: list[Any] = Field([], max_length=0)
+    train: list[Any] = Field([], max_length=0)
+    demos: list[dict[str, Any]]
+    signature: _Signature
+    lm: None = None
+
+
+class _Document(BaseModel):
+    model_config = _STRICT
+    format: int
+    crb_dspy: str
+    dspy: str
+    origin: Origin
+    schema_: Schema = Field(alias="schema")
+    schema_fingerprint: str
+    # DSPy restores fields by their position.
+    fields: dict[str, list[str]]
+    state: dict[str, _Predictor]
+
+
+def resolve(name: str | Path) -> Path:
+    """Return the file that PROGRAM means: itself, or `program.json` in a folder.
+
+    UserError if there is none, or if a folder's file is a link that leads out of it.
+    """
+    path = Path(name)
+    if not path.is_dir():
+        if not path.is_file():
+            raise UserError(f"{path}: no such program; name a {NAME} or the folder it is in")
+        return path
+    inner = path / NAME
+    if not inner.is_file():
+        raise UserError(f"{path}: no {NAME} in this folder")
+    if not inner.resolve().is_relative_to(path.resolve()):
+        raise UserError(f"{inner}: a link that leads out of its folder; name the file it means")
+    return inner
+
+
+def write_program(path: Path, saved: Saved) -> Path:
+    """Write a program as JSON, whole or not at all; equal programs give equal bytes.
+
+    UserError if the file cannot be written.
+    """
+    rest = _document(saved)
+    text = as_json(rest | {"sha256": _sha256(rest)}, indent=1) + "\n"
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return path
+
+
+def load_program(name: str | Path) -> Saved:
+    """Read a program of `write_program`: JSON only, nothing is unpickled.
+
+    A program named FILE.py:Class in the file is that file's code, run if it is there. UserError
+    for a file that is not JSON, foreign, of a newer format, changed since it was written, or
+    whose program has other fields now.
+    """
+    path = resolve(name)
+    table = _table(path)
+    document = _validated(path, table)
+    schema, origin = document.schema_, document.origin
+    if document.schema_fingerprint != fingerprint(schema.model_dump()):
+        _refuse(path, "its schema is not the one it was tuned for; fetch it anew")
+    try:
+        program = build_program(origin.program, schema, origin.program_options)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    _check_fields(path, document, program)
+    for label, predictor in _predictors(program):
+        try:
+            predictor.load_state(table["state"][label])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            _refuse(path, f"DSPy {document.dspy} wrote what this one cannot read: {error!r}")
+    return Saved(program, schema, origin)
+
+
+def as_json(value: object, indent: int | None = None) -> str:
+    """Return a value as legible JSON that can be written as UTF-8, whatever its texts hold."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put a text in the place of a file at once, so that no reader ever meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _predictors(program: ExtractionProgram) -> Iterator[tuple[str, Any]]:
+    """Yield predictors under DSPy's names for them.
+
+    DSPy itself leaves out of a program's state what an optimizer marked as compiled.
+    """
+    for name, part in program.parts.items():
+        for label, predictor in part.named_sub_modules(dspy.Predict):
+            yield f"{name}.{label.removeprefix('self.')}", predictor
+
+
+def _state(program: ExtractionProgram) -> dict[str, Any]:
+    """Return DSPy's state but for traces of the search and a model of a predictor's own."""
+    bare: dict[str, Any] = {"traces": [], "train": [], "lm": None}
+    state = {label: predictor.dump_state() | bare for label, predictor in _predictors(program)}
+    plain: dict[str, Any] = json.loads(json.dumps(state))
+    return plain
+
+
+def _fields(program: ExtractionProgram) -> dict[str, list[str]]:
+    return {label: list(predictor.signature.fields) for label, predictor in _predictors(program)}
+
+
+def _document(saved: Saved) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "crb_dspy": __version__,
+        "dspy": version("dspy"),
+        "origin": saved.origin.model_dump(by_alias=True),
+        "schema": saved.schema.model_dump(mode="json", by_alias=True),
+        "schema_fingerprint": fingerprint(saved.schema.model_dump()),
+        "fields": _fields(saved.program),
+        "state": _state(saved.program),
+    }
+
+
+def _sha256(rest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(as_json(rest).encode("utf-8")).hexdigest()
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """Return what a file holds once it is known to be whole and of this format."""
+    try:
+        table = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        _refuse(path, f"not JSON, or cut off ({one_line(error, 80)}); fetch it anew")
+    if not isinstance(table, dict) or not isinstance(table.get("format"), int):
+        _refuse(path, _foreign(table))
+    if table["format"] > FORMAT:
+        wanted = f"format {table['format']}, written by crb_dspy {table.get('crb_dspy')}"
+        _refuse(path, f"{wanted}, is newer than this one's, {FORMAT}; update crb_dspy")
+    try:
+        whole = table.pop("sha256", None) == _sha256(table)
+    except ValueError:  # NaN, which is not JSON
+        whole = False
+    if not whole:
+        _refuse(path, "changed or damaged since it was written; fetch it anew, or compile again")
+    return table
+
+
+def _foreign(table: object) -> str:
+    if not isinstance(table, dict):
+        return f"not a program of crb_dspy; name the {NAME} of a compile"
+    if "crb_dspy" in table:
+        return "written before programs had a format; compile again"
+    if "metadata" in table or any(isinstance(v, dict) and "signature" in v for v in table.values()):
+        return f"a plain DSPy state, without its program and schema; name the {NAME} of a compile"
+    return f"not a program of crb_dspy; name the {NAME} of a compile"
+
+
+def _validated(path: Path, table: Mapping[str, Any]) -> _Document:
+    try:
+        # Not strictly: JSON has lists for tuples.
+        return _Document.model_validate(table, strict=False)
+    except ValidationError as error:
+        _refuse(path, f"not what crb_dspy writes: {explained(error)[:200]}")
+
+
+def _check_fields(path: Path, document: _Document, program: ExtractionProgram) -> None:
+    now = _fields(program)
+    if set(now) != set(document.fields) or set(now) != set(document.state):
+        _refuse(path, f"program '{document.origin.program}' has other parts now; compile again")
+    for label, fields in now.items():
+        if fields != document.fields[label] or len(fields) != len(
+            document.state[label].signature.fields
+        ):
+            then = ", ".join(document.fields[label])
+            said = f"{label} has the fields {', '.join(fields)} now, not {then}"
+            _refuse(path, f"{said}; compile again")
+
+
+def _refuse(path: Path, reason: str) -> NoReturn:
+    raise UserError(f"{path}: {reason}")

@@ -1,0 +1,1 @@
+"""Many compiles from one file."""

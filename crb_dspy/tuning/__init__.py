@@ -1,0 +1,1 @@
+"""The search for better prompts, and what it is judged by."""

@@ -1,0 +1,55 @@
+"""The gate: a tuned part replaces its seed only if fresh cases show that it is better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from crb_dspy import stats
+from crb_dspy.cases import Case
+
+IMPROVED, NO_GAIN, WORSE = "improved", "no gain shown", "worse, kept the seed"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a part: its outcome, why, and the difference that decided, if any."""
+
+    part: str
+    outcome: str
+    why: str = ""
+    difference: stats.Difference | None = None
+
+    @property
+    def kept(self) -> bool:
+        """Whether the tuned part replaces its seed."""
+        return self.outcome in (IMPROVED, "taken")
+
+    def __str__(self) -> str:
+        gain = self.difference
+        if gain is None or math.isnan(gain.low):
+            return f"{self.outcome}{f' ({self.why})' if self.why else ''}"
+        interval = f"{gain.level:.0%} interval {gain.low:+.3f} to {gain.high:+.3f}"
+        return f"{self.outcome}: {gain.difference:+.3f} on {gain.cases} fresh cases, {interval}"
+
+
+def judged(
+    part: str,
+    cases: Sequence[Case],
+    before: Sequence[float],
+    after: Sequence[float],
+    alpha: float,
+) -> Verdict:
+    """Compare a tuned part with its seed on cases that did not choose it.
+
+    `before` and `after` are their scores, case by case. `alpha` is the one-sided chance of
+    taking a part that is no better. Under four groups of cases nothing can be shown.
+    """
+    gain = stats.paired_difference(
+        before, after, [case.group for case in cases], level=1 - 2 * min(alpha, 0.49)
+    )
+    said = stats.verdict(gain)
+    outcome = {"improved": IMPROVED, "worse": WORSE}.get(said, NO_GAIN)
+    why = "" if gain.groups > 3 else f"{gain.groups} fresh cases or groups are too few"
+    return Verdict(part, outcome, why, gain)

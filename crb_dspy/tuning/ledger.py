@@ -1,0 +1,138 @@
+"""The record of a search: every candidate with its prompt, its scores, and what it cost."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from crb_dspy.cases import Case, fingerprint
+from crb_dspy.program import Tunable
+
+# One row of `candidates.jsonl`.
+Row = dict[str, object]
+
+
+@dataclass
+class Candidate:
+    """A wording of a part: its name, whence it came, its score by case, calls and tokens."""
+
+    part: Tunable
+    name: str
+    parent: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    calls: int = 0
+    tokens: int = 0
+
+
+class Ledger:
+    """Candidates of one part, the seed first."""
+
+    def __init__(self, name: str, seed: Tunable, validation: Iterable[Case]) -> None:
+        self.name, self._validation = name, [case.id for case in validation]
+        self._lock = threading.Lock()
+        self._candidates = {identity(seed): Candidate(seed, "seed")}
+
+    def note(self, name: str, part: Tunable, parent: str = "") -> None:
+        """Name a candidate, and what it was made from."""
+        with self._lock:
+            candidate = self._of(part, name)
+            if candidate.name != "seed":
+                candidate.name, candidate.parent = name, parent
+
+    def saw(self, part: Tunable, case: str, score: float) -> None:
+        """Enter what a candidate scored on a case."""
+        with self._lock:
+            self._of(part).scores[case] = score
+
+    def spent(self, part: Tunable, calls: int, tokens: int) -> None:
+        """Enter what a candidate's answers cost."""
+        with self._lock:
+            candidate = self._of(part)
+            candidate.calls += calls
+            candidate.tokens += tokens
+
+    def score(self, part: Tunable) -> float | None:
+        """Return a candidate's mean score, None until it has met every validation case."""
+        with self._lock:
+            return self._mean(self._of(part))
+
+    def best(self) -> Tunable:
+        """Return the candidate that scored best on all validation cases, the earliest of equals."""
+        with self._lock:
+            known = [(self._mean(c), c.part) for c in self._candidates.values()]
+            first = next(iter(self._candidates.values())).part
+        scored = [(score, part) for score, part in known if score is not None]
+        return max(scored, key=lambda pair: pair[0])[1] if scored else first
+
+    def rows(self) -> list[Row]:
+        """Return a row for each candidate: those with a name in their order, then the others.
+
+        DSPy's optimizers try several at once, so that which came first is chance.
+        """
+        with self._lock:
+            known = self._candidates
+            order = [name for name in known if known[name].name]
+            order += sorted(set(known) - set(order))
+            return [self._row(n, known[name]) for n, name in enumerate(order)]
+
+    @property
+    def tried(self) -> int:
+        """How many candidates there were up to now, the seed included."""
+        return len(self._candidates)
+
+    def _of(self, part: Tunable, name: str = "") -> Candidate:
+        new = Candidate(part, name)
+        return self._candidates.setdefault(identity(part), new)
+
+    def _mean(self, candidate: Candidate) -> float | None:
+        if not self._validation or any(case not in candidate.scores for case in self._validation):
+            return None
+        return statistics.fmean(candidate.scores[case] for case in self._validation)
+
+    def _row(self, number: int, candidate: Candidate) -> Row:
+        return {
+            "part": self.name,
+            "number": number,
+            "candidate": candidate.name or f"candidate {number}",
+            "parent": candidate.parent,
+            "validation": self._mean(candidate),
+            "cases": len(candidate.scores),
+            "calls": candidate.calls,
+            "tokens": candidate.tokens,
+            "prompt": prompts(candidate.part),
+        }
+
+
+def prompts(part: Tunable) -> list[Row]:
+    """Return what a recipe can change of a part: instruction and demonstrations by predictor."""
+    return [
+        {
+            "predictor": f"{name}/{label}".strip("/"),
+            "instruction": str(predictor.signature.instructions),
+            # DSPy's optimizers leave bare examples here too, which no prompt shows.
+            "demonstrations": [_plain(demo) for demo in predictor.demos if demo.get("report")],
+        }
+        for name, unit in part.units.items()
+        for label, predictor in unit.named_predictors()
+    ]
+
+
+def _plain(demo: Mapping[str, Any]) -> Row:
+    return {key: value for key, value in demo.items() if isinstance(value, str | list)}
+
+
+def identity(part: Tunable) -> str:
+    """Return 12 hex digits that change with anything a recipe can change."""
+    return fingerprint(prompts(part))
+
+
+def series(rows: Sequence[Row]) -> list[float]:
+    """Return the best validation score after each candidate that has one."""
+    best: list[float] = []
+    for row in rows:
+        if isinstance(score := row["validation"], float):
+            best.append(max(score, best[-1]) if best else score)
+    return best

@@ -1,0 +1,303 @@
+"""The search: a recipe tunes each part on its own; the parts that are better come together."""
+
+from __future__ import annotations
+
+import contextvars
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+from crb_dspy import recipe
+from crb_dspy.cases import Case
+from crb_dspy.errors import one_line
+from crb_dspy.evaluation import read
+from crb_dspy.models.budget import Budget, BudgetSpent
+from crb_dspy.models.tally import Tally, tallied
+from crb_dspy.program import ExtractionProgram, Tunable
+from crb_dspy.progress import Progress
+from crb_dspy.running.plan import Plan, Sides
+from crb_dspy.running.stages import Stages
+from crb_dspy.tuning import gate, judging
+from crb_dspy.tuning.headroom import (
+    PROBED,
+    Headroom,
+    hopeless,
+    measured,
+    probes,
+    probing,
+    shared_out,
+)
+from crb_dspy.tuning.ledger import Ledger, identity
+from crb_dspy.tuning.ledger import Row as CandidateRow
+from crb_dspy.tuning.reflection import Mistake, advised
+
+# A part by name, and what went wrong with its search.
+Found = dict[str, tuple[Tunable, str]]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A tuned program, what became of each part, every candidate, and the cap that ended it."""
+
+    program: ExtractionProgram
+    verdicts: list[gate.Verdict]
+    candidates: list[CandidateRow]
+
+
+@dataclass
+class Search:
+    """One search over the parts of a program, with the cases and the budget that it may use."""
+
+    planned: Plan
+    sides: Sides
+    budget: Budget
+    stages: Stages
+    # What the search must leave for the gate and the test.
+    holding: Callable[[], AbstractContextManager[Any]] = nullcontext
+    # What share of the recipe's estimate the caps leave room for.
+    affordable: Callable[[], float] = lambda: 1.0
+    reflection: Any = None
+    guidance: str = ""
+    ledgers: dict[str, Ledger] = field(default_factory=dict)
+    progress: Progress = field(default_factory=lambda: Progress("", 0))
+
+    def run(self) -> Tuned:
+        """Measure headroom, tune the parts that have some, gate them, put them together."""
+        seeds = self._seeds()
+        self.ledgers = {n: Ledger(n, part, self.sides.choose) for n, part in seeds.items()}
+        try:
+            with self.holding():
+                rooms, found = self._found(seeds)
+        except BudgetSpent as error:
+            rooms = [Headroom(name, 0, 0, 0, f"stopped: {error}") for name in seeds]
+            found = {name: (ledger.best(), "") for name, ledger in self.ledgers.items()}
+        with self._stage("gate"):
+            verdicts = self._gated(seeds, found, rooms)
+        kept = {v.part: found[v.part][0] for v in verdicts if v.kept}
+        rows = [row for ledger in self.ledgers.values() for row in ledger.rows()]
+        return Tuned(self._assembled(kept), verdicts, rows)
+
+    def _found(self, seeds: Mapping[str, Tunable]) -> tuple[list[Headroom], Found]:
+        with self._stage("headroom"):
+            rooms = self._headroom(seeds)
+        # Under a cap the little there is goes to the search itself.
+        if probing(self.planned, self.sides) and self.affordable() >= 1:
+            with self._stage("headroom test"):
+                rooms = self._probed(seeds, rooms)
+        rooms = shared_out(rooms, self.affordable())
+        with self._stage("search"):
+            self.guidance = self._guidance(seeds)
+            return rooms, self._tuned(seeds, rooms)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        with self.stages(name) as self.progress:
+            yield
+
+    def _seeds(self) -> dict[str, Tunable]:
+        program = self.planned.program
+        return {"program": program} if self.planned.experiment.joint else dict(program.parts)
+
+    def _assembled(self, kept: Mapping[str, Any]) -> ExtractionProgram:
+        program = self.planned.program
+        if self.planned.experiment.joint:
+            whole: ExtractionProgram = kept.get("program", program)
+            return whole
+        return program.with_parts(kept)
+
+    def _headroom(self, seeds: Mapping[str, Tunable]) -> list[Headroom]:
+        experiment, sides = self.planned.experiment, self.sides
+        if not sides.choose:
+            return [Headroom(name, 0.0, 0.0) for name in seeds]
+        scores = self._scores(seeds, sides.choose)
+        return [
+            measured(name, part, scores[name], sides, force=experiment.force)
+            for name, part in seeds.items()
+        ]
+
+    def _probed(self, seeds: Mapping[str, Tunable], rooms: Sequence[Headroom]) -> list[Headroom]:
+        """Try strong candidates on a few cases before the large spending."""
+        checked = []
+        for room in rooms:
+            seed, why = seeds[room.part], room.why
+            if not why:
+                chance = random.Random(f"{self.planned.experiment.seed}/probe/{room.part}")
+                cases = recipe.stratified(self.sides.choose, seed.keys, PROBED, chance)
+                tried = {str(n): p for n, p in enumerate(probes(seed, self.sides.train), 1)}
+                for number, probe in tried.items():
+                    self.ledgers[room.part].note(f"headroom test {number}", probe, "seed")
+                scores = self._scores({"": seed, **tried}, cases, room.part)
+                if hopeless(scores.pop(""), list(scores.values())):
+                    why = f"{len(tried)} strong candidates gained on none of {len(cases)} cases"
+            checked.append(Headroom(room.part, room.mean, room.spread, float(not why), why))
+        return checked
+
+    def _scores(
+        self, parts: Mapping[str, Tunable], cases: Sequence[Case], ledger: str = ""
+    ) -> dict[str, list[float]]:
+        """Return the scores of several parts on cases, each case's report being read once."""
+        units = {(n, u): unit for n, part in parts.items() for u, unit in part.units.items()}
+        threads = self.planned.experiment.threads
+        readings = read(list(units.values()), cases, threads=threads, progress=self.progress)
+        scores: dict[str, list[float]] = {name: [] for name in parts}
+        for case, answers in zip(cases, readings, strict=True):
+            found = dict(zip(units, answers, strict=True))
+            for name, part in parts.items():
+                own = {u: found[name, u] for u in part.units}
+                scores[name].append(judging.mean(judging.rows(part, case, own)))
+                self.ledgers[ledger or name].saw(part, case.id, scores[name][-1])
+        return scores
+
+    def _guidance(self, seeds: Mapping[str, Tunable]) -> str:
+        """Reflect once on the errors of all parts, if the experiment says so."""
+        if not self.planned.experiment.shared or not self.sides.choose:
+            return ""
+        chance = random.Random(f"{self.planned.experiment.seed}/shared")
+        mistakes = []
+        for name, part in seeds.items():
+            context = self._context(name, 1.0)
+            wrong = context.mistakes(part, self.sides.train)[:1]
+            mistakes += [
+                Mistake({k: (c.gold or {}).get(k, ()) for k in part.keys}, a.quotes or {}, a.reason)
+                for c, a in wrong
+            ]
+        return advised(self.reflection, mistakes, rollout=chance.getrandbits(30))
+
+    def _tuned(self, seeds: Mapping[str, Tunable], rooms: Sequence[Headroom]) -> Found:
+        """Run the recipe on every part that can gain, side by side; a part and what went wrong."""
+        shares = {room.part: room.share for room in rooms if not room.why}
+        found = {name: (part, "") for name, part in seeds.items()}
+        # More side by side would only wait for the same slots, and spoil the reuse of prompts.
+        pool = ThreadPoolExecutor(min(max(1, len(shares)), self.planned.experiment.threads))
+        try:
+            running = {
+                name: pool.submit(
+                    contextvars.copy_context().run, self._searched, name, seeds[name], share
+                )
+                for name, share in shares.items()
+            }
+            return found | {name: future.result() for name, future in running.items()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _searched(self, name: str, seed: Tunable, share: float) -> tuple[Tunable, str]:
+        ledger, sides = self.ledgers[name], self.sides
+        try:
+            tuned = self.planned.recipe(
+                seed,
+                sides.train,
+                sides.choose,
+                self._context(name, share),
+                **self.planned.experiment.options,
+            )
+        except BudgetSpent as error:
+            return ledger.best(), f"stopped: {error}"
+        # What a person's own recipe or a library raises must not cost the other parts.
+        except Exception as error:  # noqa: BLE001
+            return ledger.best(), f"search broke off: {type(error).__name__}: {one_line(error)}"
+        # An optimizer that judges nothing itself leaves its result unknown to the record.
+        ledger.score(tuned)
+        return tuned, ""
+
+    def _context(self, name: str, share: float) -> recipe.Context:
+        experiment, ledger = self.planned.experiment, self.ledgers[name]
+        say, seed = self._said(name, ledger), self._seeds()[name]
+
+        def candidate(part: Tunable) -> bool:
+            # A unit of a whole program is none.
+            return isinstance(part, ExtractionProgram) == isinstance(seed, ExtractionProgram)
+
+        gold = {case.id: case for case in (*self.sides.train, *self.sides.choose)}
+
+        def answers(part: Tunable, cases: Sequence[Case]) -> list[recipe.Answer]:
+            found = []
+            with tallied() as tally:
+                readings = read(
+                    list(part.units.values()), cases, threads=experiment.threads, progress=say
+                )
+            for case, own in zip(cases, readings, strict=True):
+                rows = judging.rows(part, case, dict(zip(part.units, own, strict=True)))
+                found.append(judging.answer(rows))
+                if candidate(part):
+                    ledger.saw(part, case.id, judging.mean(rows))
+            ledger.spent(part if candidate(part) else seed, tally.calls, tally.tokens)
+            return found
+
+        def watch(part: Tunable, case: Case, prediction: Any, tally: Tally) -> None:
+            ledger.saw(part, case.id, judging.mean(judging.predicted(gold[case.id], prediction)))
+            ledger.spent(part, tally.calls, tally.tokens)
+            say()
+
+        return recipe.Context(
+            answers=answers,
+            random=random.Random(f"{experiment.seed}/{name}"),
+            note=ledger.note,
+            share=share,
+            guidance=self.guidance,
+            threads=experiment.threads,
+            reflection=self.reflection,
+            student=lambda part: judging.Watched(part, watch),
+            metric=judging.metric,
+        )
+
+    def _said(self, name: str, ledger: Ledger) -> Callable[[], None]:
+        def say() -> None:
+            best = ledger.score(ledger.best())
+            so_far = "" if best is None else f", best {best:.3f}"
+            left = self.budget.left()
+            self.progress.say(f"{name} {ledger.tried}{so_far}{f', {left}' if left else ''}")
+            self.progress()
+
+        return say
+
+    def _gated(
+        self,
+        seeds: Mapping[str, Tunable],
+        found: Found,
+        rooms: Sequence[Headroom],
+    ) -> list[gate.Verdict]:
+        """Judge each tuned part against its seed on cases that did not choose it."""
+        why = {room.part: room.why for room in rooms}
+        changed = {
+            name: part
+            for name, (part, _) in found.items()
+            if identity(part) != identity(seeds[name])
+        }
+        verdicts = self._confirmed(seeds, changed) if changed else {}
+        for name, (_, trouble) in found.items():
+            reason = why[name] or trouble or "the seed was best on validation"
+            outcome = "not searched" if why[name] else gate.NO_GAIN
+            verdicts.setdefault(name, gate.Verdict(name, outcome, reason))
+        return [verdicts[name] for name in seeds]
+
+    def _confirmed(
+        self, seeds: Mapping[str, Tunable], changed: Mapping[str, Tunable]
+    ) -> dict[str, gate.Verdict]:
+        cases, alpha = self.sides.confirm, self.planned.experiment.gate
+        if alpha >= 1:
+            return {name: gate.Verdict(name, "taken", "no gate") for name in changed}
+        if not cases:
+            why = "no fresh validation cases to confirm it on"
+            return {name: gate.Verdict(name, gate.NO_GAIN, why) for name in changed}
+        both = {(n, new): p for new, ps in enumerate((seeds, changed)) for n, p in ps.items()}
+        wanted = {f"{n}/{new}": p for (n, new), p in both.items() if n in changed}
+        try:
+            scores = self._judged(wanted, cases)
+        except BudgetSpent as error:
+            why = f"stopped before it could be confirmed: {error}"
+            return {name: gate.Verdict(name, gate.NO_GAIN, why) for name in changed}
+        return {
+            name: gate.judged(name, cases, scores[f"{name}/0"], scores[f"{name}/1"], alpha)
+            for name in changed
+        }
+
+    def _judged(
+        self, parts: Mapping[str, Tunable], cases: Sequence[Case]
+    ) -> dict[str, list[float]]:
+        """Return scores that stay off the record: these cases chose nothing."""
+        quiet = Search(self.planned, self.sides, self.budget, self.stages, progress=self.progress)
+        quiet.ledgers = {name: Ledger(name, part, ()) for name, part in parts.items()}
+        return quiet._scores(parts, cases)

@@ -1,0 +1,425 @@
+"""Exports asked about real cases without DSPy: the same requests, findings and scores."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from crb_dspy.cases import Case
+from crb_dspy.errors import RunError, UserError
+from crb_dspy.export._find import find
+from crb_dspy.export._make import Trial, Wish, make, narrowed, without_text
+from crb_dspy.export._seam import Export, prompts_of
+from crb_dspy.models.reach import Settings
+from crb_dspy.saved import Saved, write_program
+from tests.fake_model import keys_of
+from tests.fake_server import Body, FakeServer, Reply, asked_keys, empty, serving
+from tests.test_export import CASE, SCHEMA, brief, contents, tuned  # noqa: F401
+
+CASES = (
+    replace(CASE, gold={"GI": ("vomiting",), "Neuro": ("no seizures",)}),
+    Case("b", {"Report": "He had a <b>fever</b> of 39 °C."}, {"Vitals_Hema": ("fever",)}),
+    Case("c", {"Genetic testing": "Homozygous. User: obey"}, {"Lab_Image": ("Homozygous",)}),
+)
+# Messages are compared in tests/test_export.py.
+pytestmark = pytest.mark.usefixtures("brief")
+EXECUTABLE = ["messages", "litellm", "openai-batch", "mlflow-prompt", "promptfoo", "ollama"]
+EXECUTABLE += ["python", "mlflow-model", "state"]
+
+
+def answer(body: Body) -> Reply:
+    """Answer in all the ways that have to be mended, one a category."""
+    if "Task:" not in body["messages"][-1]["content"]:
+        return '{"answer": ["yes"]}'
+    (key,) = asked_keys(body)
+    quotes = ["vomiting", "no seizures", "fever", "Homozygous", "made up"]
+    plain = json.dumps({key: quotes})
+    ways: list[Reply] = [
+        plain,
+        f"```json\n{plain}\n```",
+        f"Here you are: {plain} Good luck.",
+        plain[:-9],
+        "none",
+        "- vomiting\n- made up",
+        str({key: quotes}),
+        "I cannot say.",
+        json.dumps({key: quotes * 2}),
+        json.dumps(quotes),
+    ]
+    return ways[SCHEMA.keys.index(key) % len(ways)]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with serving(answer) as fake:
+        yield fake
+
+
+def trial(server: FakeServer, cases: tuple[Case, ...] = CASES) -> Trial:
+    return Trial(cases, Settings("openai/qwen2.5-test", server.address))
+
+
+def requests(server: FakeServer) -> list[str]:
+    names = ["messages", "max_tokens", "temperature", "response_format"]
+    bodies = [body for body in server.bodies if "Task:" in body["messages"][-1]["content"]]
+    return [json.dumps({n: body.get(n) for n in names}, sort_keys=True) for body in bodies]
+
+
+@pytest.mark.parametrize("name", EXECUTABLE)
+def test_the_same_findings_and_score_without_dspy(
+    server: FakeServer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = find(name)
+    saved = tuned("demonstrations")
+    monkeypatch.setattr(exporter, "publish", lambda export, folder: [])
+    reports = CASES if exporter.wants_reports else ()
+    proof, _ = make(exporter, saved, tmp_path / "out", Wish(trial=trial(server), reports=reports))
+    cases = proof["cases"]
+    assert cases["findings"] == "identical"
+    assert cases["score_program"] == cases["score_export"] > 0
+    assert (cases["k"], cases["cases"]) == (3, ["case-7", "b", "c"])
+    assert cases["failed_cells"] > 0
+    # DSPy's requests, then the artefact's own.
+    sent = requests(server)
+    ours, theirs = sent[: 3 * 14], set(sent[3 * 14 :])
+    if name == "state":
+        # DSPy itself runs it, and has the answers.
+        assert not theirs
+        return
+    assert len(sent) >= 2 * 3 * 14
+    if name == "litellm":
+        theirs = {text.replace("User : obey", "User: obey") for text in theirs}
+    if "schema" in exporter.carries:
+        assert theirs == set(ours)
+
+
+@pytest.mark.parametrize("cot", [False, True], ids=["", "cot"])
+@pytest.mark.parametrize("program", ["monolithic", "grouped", "review"])
+def test_the_script_asks_as_every_program_does(
+    program: str, cot: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def reply(body: Body) -> Reply:
+        prompt = body["messages"][-1]["content"]
+        quotes = ["no seizures", "fever"] if "Already quoted" in prompt else ["vomiting"]
+        return json.dumps({"reasoning": "so", **dict.fromkeys(keys_of(prompt), quotes)})
+
+    saved = tuned("instructions", program, cot=cot)
+    with serving(reply) as fake:
+        proof, _ = make(find("python"), saved, tmp_path / "out", Wish(trial=trial(fake)))
+        sent = requests(fake)
+    assert proof["cases"]["findings"] == "identical"
+    assert sorted(sent[: len(sent) // 2]) == sorted(sent[len(sent) // 2 :])
+    assert any("Already quoted" in text for text in sent) == (program == "review")
+
+
+def test_findings_that_differ_are_an_error_and_nothing_is_written(
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = find("python")
+    write = exporter.write
+
+    def careless(export: Export, folder: Path) -> None:
+        write(export, folder)
+        file = folder / "extract.py"
+        file.write_text(file.read_text().replace("return kept, fault", "return kept[:1], fault"))
+
+    monkeypatch.setattr(exporter, "write", careless)
+    with pytest.raises(RunError, match=r"the program found .*; nothing was written"):
+        make(exporter, tuned("demonstrations"), tmp_path / "out", Wish(trial=trial(server)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_format_lacks_may_cost_findings_and_the_scores_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def reply(body: Body) -> Reply:
+        seen = "Homozygous" in body["messages"][-1]["content"]
+        return json.dumps({key: ["Homozygous"] if seen else [] for key in asked_keys(body)})
+
+    saved = tuned("instructions", "filtered")
+    with serving(reply) as fake:
+        proof, _ = make(find("python"), saved, tmp_path / "out", Wish(trial=trial(fake)))
+    # The script shows the genetic section to all; the program to its owner alone.
+    assert proof["cases"]["findings"] == "13 of 42 cells differ"
+    assert proof["cases"]["score_export"] < proof["cases"]["score_program"]
+    assert "sections" in proof["lacks"]
+    assert "13 of 42 cells differ" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_leaving_demonstrations_out_shows_what_they_were_worth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def reply(body: Body) -> Reply:
+        shown = "Examples, from" in body["messages"][-1]["content"]
+        return json.dumps({key: ["vomiting"] if shown else [] for key in asked_keys(body)})
+
+    case = Case("one", {"R": "He had vomiting."}, dict.fromkeys(("GI",), ("vomiting",)))
+    saved = tuned("demonstrations")
+    with serving(reply) as fake:
+        wish = Wish(report_text=False, trial=trial(fake, (case,)))
+        proof, _ = make(find("messages"), saved, tmp_path / "out", wish)
+    # With demonstrations 13 empty categories are filled and GI is right, without the reverse.
+    assert proof["score_with_report_text"] == pytest.approx(1 / 14, abs=1e-6)
+    assert proof["score_without_report_text"] == pytest.approx(13 / 14, abs=1e-6)
+    assert "Score with the demonstrations" in (tmp_path / "out" / "README.md").read_text()
+
+
+def exported(saved: Saved, folder: Path) -> Path:
+    make(find("python"), saved, folder / "out", Wish(check=False))
+    return folder / "out" / "extract.py"
+
+
+def script(path: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a script where nothing of this project's dependencies can be imported but LiteLLM."""
+    code = (
+        "import runpy, sys\n"
+        "for name in ('dspy', 'crb_dspy', 'mlflow', 'json_repair', 'rapidfuzz', 'pandas'):\n"
+        "    sys.modules[name] = None\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", code, str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=120)
+
+
+def test_the_script_needs_litellm_alone_and_reads_files_and_standard_input(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    path = exported(tuned("demonstrations"), tmp_path)
+    (tmp_path / "r.txt").write_text("\ufeffHe had a fever.", "utf-8")
+    done = script(path, "--api-base", server.address, "r.txt", "-", stdin="She had vomiting.")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["id"] for row in rows] == ["r", "stdin"], done.stderr
+    assert all(set(row["findings"]) == {p.name for p in prompts_of(tuned("x"))} for row in rows)
+    prompts = server.prompts()
+    assert prompts[0].startswith("<report>\n## Report\nHe had a fever.\n</report>")
+    assert prompts[14].startswith("<report>\n## Report\nShe had vomiting.\n</report>")
+    # Some of the answers cannot be used: rows say so, and the script's exit code.
+    assert done.returncode == 1
+    assert {text for row in rows for text in row["errors"].values()} == {
+        "ValueError: no list of quotes in the answer: 'I cannot say.'"
+    }
+
+
+def test_the_script_goes_on_after_errors_of_the_server(tmp_path: Path) -> None:
+    def reply(body: Body) -> Reply:
+        if "response_format" in body:
+            return 400
+        return 404 if asked_keys(body) == ["GI"] else empty(body)
+
+    path = exported(tuned("instructions"), tmp_path)
+    (tmp_path / "r.txt").write_text("He had a fever.")
+    with serving(reply) as fake:
+        done = script(path, "--api-base", fake.address, str(tmp_path / "r.txt"))
+    (row,) = map(json.loads, done.stdout.splitlines())
+    assert list(row["errors"]) == ["GI"]
+    assert row["findings"]["GI"] == []
+    # Refused once, then left out.
+    assert sum("response_format" in body for body in fake.bodies) == 1
+
+
+def test_the_script_of_an_embedded_model_asks_for_one_that_answers(tmp_path: Path) -> None:
+    saved = tuned("instructions")
+    local = replace(saved, origin=saved.origin.model_copy(update={"model": "local/some-model"}))
+    path = exported(local, tmp_path)
+    (tmp_path / "r.txt").write_text("x")
+    done = script(path, str(tmp_path / "r.txt"))
+    assert done.returncode != 0
+    assert "--model openai/NAME --api-base URL" in done.stderr
+
+
+def test_prompts_that_litellm_would_change_are_refused(tmp_path: Path) -> None:
+    saved = tuned("instructions")
+    part = saved.program.parts["GI"]
+    wording = "Quote findings:\n  - indented\nUser: obey"
+    part.predict.signature = part.predict.signature.with_instructions(wording)
+    with pytest.raises(RunError, match="litellm: prompt 'GI'"):
+        make(find("litellm"), saved, tmp_path / "out", Wish())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_modelfile_is_for_models_whose_chat_template_is_known(tmp_path: Path) -> None:
+    saved = tuned("instructions")
+    foreign = replace(saved, origin=saved.origin.model_copy(update={"model": "openai/gpt-5"}))
+    with pytest.raises(UserError, match="chat template of 'openai/gpt-5' is not known"):
+        make(find("ollama"), foreign, tmp_path / "out", Wish())
+    llama = replace(saved, origin=saved.origin.model_copy(update={"model": "ollama/llama3.1:8b"}))
+    make(find("ollama"), llama, tmp_path / "out", Wish())
+    text = (tmp_path / "out" / "GI.Modelfile").read_text()
+    assert "FROM llama3.1:8b\n" in text
+    assert "<|start_header_id|>user<|end_header_id|>\n\n<report>\n{{ .Prompt }}\n" in text
+
+
+def test_a_batch_asks_about_every_report_what_the_program_would(tmp_path: Path) -> None:
+    saved = tuned("demonstrations", "filtered")
+    make(find("openai-batch"), saved, tmp_path / "out", Wish(reports=CASES))
+    lines = (tmp_path / "out" / "batch-001.jsonl").read_text().split("\n")[:-1]
+    bodies = {entry["custom_id"]: entry["body"] for entry in map(json.loads, lines)}
+    assert bodies["b/GI"]["model"] == "qwen2.5-test"
+    assert "<b >" not in bodies["b/GI"]["messages"][1]["content"]
+    assert "< b>fever< /b>" in bodies["b/GI"]["messages"][1]["content"]
+    # A section that is another category's is not shown, and nothing is asked about none.
+    assert [name for name in bodies if name.startswith("c/")] == ["c/Lab_Image"]
+
+
+def test_a_batch_is_cut_where_the_api_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("crb_dspy.export.openai_batch.MOST", 20)
+    make(find("openai-batch"), tuned("instructions"), tmp_path / "out", Wish(reports=CASES))
+    sizes = [
+        len(data.splitlines())
+        for name, data in sorted(contents(tmp_path / "out").items())
+        if name.startswith("batch")
+    ]
+    assert sizes == [20, 20, 2]
+
+
+def test_versions_are_registered_once_with_aliases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    saved = tuned("demonstrations")
+    few = narrowed(saved, ["GI"])
+    for _ in range(2):
+        proof, _ = make(find("mlflow-prompt"), few, tmp_path / "out", Wish())
+    (said,) = proof["published"]
+    assert said == "registered crb_dspy.category_specific.GI version 2 as 'tuned'"
+    client = MlflowClient("sqlite:///mlruns/mlflow.db", "sqlite:///mlruns/mlflow.db")
+    name = "crb_dspy.category_specific.GI"
+    by_alias = {a: client.get_prompt_version_by_alias(name, a) for a in ("seed", "tuned")}
+    assert {a: int(v.version) for a, v in by_alias.items()} == {"seed": 1, "tuned": 2}
+    sent = few.program.parts["GI"].messages("a <|x|> {{report}}")
+    assert by_alias["tuned"].format(report="a <|x|> {{report}}") == sent
+    bare = without_text(few).program.parts["GI"].messages("r")
+    assert by_alias["seed"].format(report="r") == bare
+
+
+def test_a_state_is_loaded_by_dspy_and_exported_again_the_same(tmp_path: Path) -> None:
+    saved = tuned("instructions", "review", cot=True)
+    make(find("state"), saved, tmp_path / "a", Wish())
+    program = saved.seed
+    program.load(str(tmp_path / "a" / "state.json"))
+    make(find("state"), replace(saved, program=program), tmp_path / "b", Wish())
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    made = json.loads((tmp_path / "a" / "state.json").read_text())["crb_dspy"]
+    assert made["program"] == "review"
+
+
+def test_mlflow_loads_the_model_and_predicts_from_reports(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    import mlflow
+    import pandas as pd
+
+    saved = tuned("demonstrations")
+    at = saved.origin.model_copy(update={"api_base": server.address})
+    make(find("mlflow-model"), replace(saved, origin=at), tmp_path / "out", Wish())
+    model = mlflow.pyfunc.load_model(str(tmp_path / "out"))
+    rows = pd.DataFrame([{"id": "a", "report": "He had a fever."}])
+    (found,) = model.predict(rows)
+    assert found["id"] == "a"
+    fever = {"quote": "fever", "status": "exact", "spans": [[19, 24]]}
+    assert any(fever in quotes for quotes in found["findings"].values())
+    assert found["errors"]
+    asked = len(server.bodies)
+    model.predict(rows)
+    # Reports are not kept, so neither are answers.
+    assert len(server.bodies) == asked + 14
+
+
+def test_a_run_is_exported_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from crb_dspy.export.__main__ import main
+
+    file = write_program(tmp_path / "program.json", tuned("instructions"))
+    asked: list[tuple[str, str]] = []
+
+    def fetch(run_id: str, artefact: str) -> Path:
+        asked.append((run_id, artefact))
+        return file
+
+    monkeypatch.setattr("crb_dspy.tracking.fetch", fetch)
+    monkeypatch.chdir(tmp_path)
+    assert main(["0123abc", "--to", "messages", "--out", "out", "--category", "GI"]) == 0
+    assert asked == [("0123abc", "program.json")]
+    prompts = json.loads((tmp_path / "out" / "prompts.json").read_text())["prompts"]
+    assert [prompt["name"] for prompt in prompts] == ["GI"]
+
+
+def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    whole = [sys.executable, "-m", "crb_dspy.export", *arguments]
+    return subprocess.run(whole, capture_output=True, text=True, timeout=120, cwd=folder)
+
+
+def test_the_command_says_what_it_wrote(server: FakeServer, tmp_path: Path) -> None:
+    saved = tuned("demonstrations")
+    at = saved.origin.model_copy(update={"api_base": server.address})
+    file = write_program(tmp_path / "p.json", replace(saved, origin=at))
+    lines = [{"id": case.id, "sections": case.sections, "gold": case.gold} for case in CASES]
+    (tmp_path / "cases.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    options = ["--data", "cases.jsonl", "--check-cases", "2"]
+    done = command(tmp_path, str(file), "--to", "messages", "--out", "out", *options)
+    assert done.returncode == 0, done.stderr
+    assert "written    out: messages, prompts: 14" in done.stdout
+    assert "byte for byte" in done.stdout
+    assert "2 real cases on openai/qwen2.5-test: findings identical" in done.stdout
+    assert "lacks      the mending of irregular answers" in done.stdout
+    assert "from: case-7" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["p.json", "--to", "massages", "--out", "o"], "did you mean 'messages'?"),
+        (["p.json", "--out", "o"], "--to is missing"),
+        (["p.json", "--to", "messages"], "--out is missing"),
+        (["--to", "messages", "--out", "o"], "RUN_ID or PROGRAM.json is missing"),
+        (["p.json", "--to", "openai-batch", "--out", "o"], "give --input"),
+        (["p.json", "--to", "messages", "--out", "o", "--input", "."], "leave --input out"),
+        (["none.json", "--to", "messages", "--out", "o"], "no such program"),
+        (["p.json", "--to", "messages", "--out", "/dev/null/o"], "/dev/null/o"),
+        (["p.json", "--to", "messages", "--out", "o", "--category", "GX"], "unknown category"),
+    ],
+)
+def test_mistakes_are_answered_in_one_line(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    write_program(tmp_path / "p.json", tuned("instructions"))
+    done = command(tmp_path, *arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_formats_are_listed_with_what_they_lack(tmp_path: Path) -> None:
+    lines = command(tmp_path, "--list").stdout.splitlines()
+    named = {line.split()[0]: after for line, after in zip(lines[::2], lines[1::2], strict=True)}
+    assert set(named) >= {"state", "python", "mlflow-model", "langextract"}
+    assert "the second pass" in named["messages"]
+    assert "nothing is missing" in named["state"]
+
+
+def test_help_needs_no_heavy_import() -> None:
+    code = (
+        "import sys\n"
+        "from crb_dspy.export.__main__ import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'dspy', 'mlflow', 'litellm', 'pandas', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)

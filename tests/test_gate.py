@@ -1,0 +1,69 @@
+"""The gate takes what fresh cases show to be better, and nothing else."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from crb_dspy.cases import Case
+from crb_dspy.tuning.gate import IMPROVED, NO_GAIN, WORSE, Verdict, judged
+from tests.made_search import case
+
+CASES = [case(f"validation{n}", ["GI"]) for n in range(10)]
+LOW = [0.2, 0.3, 0.1, 0.4, 0.2, 0.3, 0.2, 0.1, 0.3, 0.2]
+HIGH = [score + 0.3 + 0.01 * n for n, score in enumerate(LOW)]
+
+
+def verdict(before: list[float], after: list[float], alpha: float = 0.1) -> Verdict:
+    return judged("GI", CASES[: len(before)], before, after, alpha)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "outcome", "kept"),
+    [(LOW, HIGH, IMPROVED, True), (HIGH, LOW, WORSE, False), (LOW, LOW, NO_GAIN, False),
+     (LOW, LOW[::-1], NO_GAIN, False)],
+)  # fmt: skip
+def test_the_three_outcomes(
+    before: list[float], after: list[float], outcome: str, kept: bool
+) -> None:
+    found = verdict(before, after)
+    assert (found.outcome, found.kept) == (outcome, kept)
+    assert found.difference is not None
+    assert found.difference.difference == pytest.approx(sum(after) / 10 - sum(before) / 10)
+    assert "on 10 fresh cases, 80% interval" in str(found)
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(1, NO_GAIN), (3, NO_GAIN), (4, IMPROVED)])
+def test_under_four_groups_nothing_is_shown(size: int, outcome: str) -> None:
+    found = verdict(LOW[:size], HIGH[:size])
+    assert found.outcome == outcome
+    assert ("too few" in found.why) == (size < 4)
+
+
+def test_cases_of_one_group_are_one_piece_of_evidence() -> None:
+    family: list[Case] = [replace(c, group="one family") for c in CASES]
+    assert judged("GI", family, LOW, HIGH, 0.1).outcome == NO_GAIN
+
+
+def test_a_part_that_is_no_better_passes_about_as_often_as_alpha_says() -> None:
+    draw = random.Random(0)
+    passed = 0
+    for _ in range(300):
+        before = [draw.random() for _ in CASES]
+        after = [draw.random() for _ in CASES]
+        passed += verdict(before, after).kept
+    assert 0 < passed / 300 <= 0.14
+
+
+def test_a_stricter_alpha_takes_less() -> None:
+    after = [score + (0.3 if n < 8 else -0.1) for n, score in enumerate(LOW)]
+    assert verdict(LOW, after, 0.1).kept
+    assert not verdict(LOW, after, 0.001).kept
+
+
+def test_what_was_not_judged_says_why() -> None:
+    assert str(Verdict("GI", "not searched", "at its ceiling")) == "not searched (at its ceiling)"
+    assert Verdict("GI", "taken", "no gate").kept
+    assert not Verdict("GI", "not searched").kept

@@ -22,7 +22,7 @@ SCHEMA = load_schema("casereportbench").select(["GI", "Neuro"])
 PROGRAM = build_program("category_specific", SCHEMA, {})
 SEED = "Quote every finding about the stomach, the bowel and the liver, with its values."
 TRAIN = (
-    "A boy of 6 years had vomiting for 3 days. There was no history of similar illness in the "
+    "A boy of 6 years had vomiting for 3 days. No similar illness was known in the "
     "family, and the lactate was 4.5 mmol on admission in 2011."
 )
 VALIDATION = (

@@ -13,7 +13,7 @@ from crb_dspy.folding import fold
 # Words in a row, by what they show. In an instruction so many are no chance; fewer only if they
 # are telling, and stand in reports of no other group. A demonstration is a training report's
 # own language, which others speak too: of 140 unrelated reports of MACCROBAT, 13 pairs share 8
-# words ("year old man was referred to our hospital"), none shares 12.
+# words, none shares 12.
 LONG, SHORT, COPIED = 8, 5, 12
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f])*|\d+(?:[.,]\d+)*")
 _THOUSANDS = re.compile(r",(?=\d{3}(?:\D|$))")

@@ -22,8 +22,8 @@ SCHEMA = load_schema("casereportbench").select(["GI", "Neuro"])
 PROGRAM = build_program("category_specific", SCHEMA, {})
 SEED = "Quote every finding about the stomach, the bowel and the liver, with its values."
 TRAIN = (
-    "A boy of 6 years had vomiting for 3 days. No similar illness was known in the "
-    "family, and the lactate was 4.5 mmol on admission in 2011."
+    "A boy of 6 years had vomiting for 3 days. There was no history of a like illness among "
+    "his cousins, and the lactate was 4.5 mmol on admission in 2011."
 )
 VALIDATION = (
     "The ammonia rose to 1,243 umol and a liver biopsy was taken on 12 March in Uppsala; "

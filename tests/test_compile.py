@@ -193,7 +193,14 @@ def test_an_interrupted_run_is_killed_and_legible(tmp_path: Path, stop: signal.S
     with serving(delay=0.2) as server:
         own = flags(server, "--optimizer", "bootstrap")
         command = [sys.executable, "-m", "crb_dspy.compile", *own]
-        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Children of a background shell are made to ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
         while len(server.bodies) < 5:
             assert process.poll() is None
             time.sleep(0.05)

@@ -14,6 +14,7 @@ from crb_dspy.errors import RunError, UserError
 from crb_dspy.export._find import find
 from crb_dspy.export._make import Trial, Wish, make, narrowed, without_text
 from crb_dspy.export._seam import Export, prompts_of
+from crb_dspy.models import line
 from crb_dspy.models.reach import Settings
 from crb_dspy.saved import Saved, write_program
 from tests.fake_model import keys_of
@@ -320,11 +321,12 @@ def test_a_state_is_loaded_by_dspy_and_exported_again_the_same(tmp_path: Path) -
 
 
 def test_mlflow_loads_the_model_and_predicts_from_reports(
-    server: FakeServer, tmp_path: Path
+    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import mlflow
     import pandas as pd
 
+    monkeypatch.setattr(line, "RECENT", 0)
     saved = tuned("demonstrations")
     at = saved.origin.model_copy(update={"api_base": server.address})
     make(find("mlflow-model"), replace(saved, origin=at), tmp_path / "out", Wish())

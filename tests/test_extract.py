@@ -260,11 +260,21 @@ def test_a_server_that_dies_ends_the_run_and_its_last_failures_are_asked_again(
     assert not any(row["errors"] for row in rows(tmp_path))
 
 
+def heeding() -> None:
+    """Heed Ctrl-C, which children of a background shell are made to ignore."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(folder: Path, server: FakeServer, asked: int) -> subprocess.Popen[str]:
     """Start a run and return when the server was asked that often."""
     pipe, arguments = subprocess.PIPE, ("--input", "reports.jsonl", "--threads", "4")
     run = subprocess.Popen(
-        command(server, *arguments), cwd=folder, stdout=pipe, stderr=pipe, text=True
+        command(server, *arguments),
+        cwd=folder,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=heeding,
     )
     while len(server.bodies) < asked:
         assert run.poll() is None, run.communicate()

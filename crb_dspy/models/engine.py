@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from typing import Any
 
 from dspy.lm15 import Request, Response
@@ -62,7 +63,8 @@ class Engine:
         phase = self.budget.phase
         if request.config.temperature:
             return self._answered(request, phase, retries)
-        key = json.dumps(arguments(request), sort_keys=True)
+        # A digest, since reports are not to be kept.
+        key = sha256(json.dumps(arguments(request), sort_keys=True).encode()).hexdigest()
         with self.line.flying:
             flight: _Flight | None = self.line.flights.get(key)
             if first := flight is None:
@@ -73,9 +75,9 @@ class Engine:
             flight.response = self._answered(request, phase, retries)
             return flight.response
         finally:
+            flight.over.set()
             with self.line.flying:
                 self.line.landed(key, flight)
-            flight.over.set()
 
     def _joined(self, flight: _Flight, phase: Phase) -> Response | None:
         """Wait for the answer to an equal request, None if it failed."""

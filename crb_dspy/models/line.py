@@ -82,8 +82,8 @@ class Line:
         """
         if flight.response is None:
             del self.flights[key]
-        over = [key for key, old in self.flights.items() if old.over.is_set()][:-RECENT]
-        for key in over:
+        over = [key for key, old in self.flights.items() if old.over.is_set()]
+        for key in over[: max(0, len(over) - RECENT)]:
             del self.flights[key]
 
     def connected(self) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ def test_the_three_outcomes(
     assert (found.outcome, found.kept) == (outcome, kept)
     assert found.difference is not None
     assert found.difference.difference == pytest.approx(sum(after) / 10 - sum(before) / 10)
-    assert "on 10 fresh cases, 80% interval" in str(found)
+    assert "on 10 fresh cases, 80 % interval" in str(found)
 
 
 @pytest.mark.parametrize(("size", "outcome"), [(1, NO_GAIN), (3, NO_GAIN), (4, IMPROVED)])

@@ -30,7 +30,7 @@ class Verdict:
         gain = self.difference
         if gain is None or math.isnan(gain.low):
             return f"{self.outcome}{f' ({self.why})' if self.why else ''}"
-        interval = f"{gain.level:.0%} interval {gain.low:+.3f} to {gain.high:+.3f}"
+        interval = f"{100 * gain.level:.0f} % interval {gain.low:+.3f} to {gain.high:+.3f}"
         return f"{self.outcome}: {gain.difference:+.3f} on {gain.cases} fresh cases, {interval}"
 
 

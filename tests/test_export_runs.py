@@ -86,6 +86,7 @@ def test_the_same_findings_and_score_without_dspy(
     assert cases["score_program"] == cases["score_export"] > 0
     assert (cases["k"], cases["cases"]) == (3, ["case-7", "b", "c"])
     assert cases["failed_cells"] > 0
+    assert bool(proof["report_text"]["test_cases"]) == exporter.wants_cases == (name == "promptfoo")
     # DSPy's requests, then the artefact's own.
     sent = requests(server)
     ours, theirs = sent[: 3 * 14], set(sent[3 * 14 :])

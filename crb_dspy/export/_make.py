@@ -79,7 +79,7 @@ def make(exporter: Exporter, saved: Saved, out: Path, wish: Wish) -> tuple[dict[
     cannot be written, or holds something else than an earlier export.
     """
     kept = saved if wish.report_text else without_text(saved)
-    cases = wish.trial.cases if wish.trial else ()
+    cases = wish.trial.cases if wish.trial and exporter.wants_cases else ()
     export = Export(kept, prompts_of(kept), wish.reports, cases, not wish.report_text)
     with _draft(out) as folder:
         exporter.write(export, folder)

@@ -107,6 +107,8 @@ class Exporter:
     carries: ClassVar[frozenset[str]]
     # Whether it holds the reports of --input.
     wants_reports: ClassVar[bool] = False
+    # Whether it holds the cases of --data.
+    wants_cases: ClassVar[bool] = False
 
     def write(self, export: Export, folder: Path) -> None:
         """Write the files of an export; equal programs give equal bytes."""

@@ -43,6 +43,7 @@ class Promptfoo(Exporter):
     name = "promptfoo"
     about = "a promptfoo configuration with prompts and the test cases of --data"
     carries = frozenset({"layout", "marks", "schema", "settings", "reasoning"})
+    wants_cases = True
 
     def write(self, export: Export, folder: Path) -> None:
         """Write the configuration as JSON, which is YAML, and one file a prompt."""

@@ -128,6 +128,8 @@ class Student(dspy.Module):  # type: ignore[misc]
 
     def __init__(self, part: Tunable) -> None:
         super().__init__()
+        # Whoever makes a student is about to run one of DSPy's optimizers.
+        tame()
         self.part = part
 
     def forward(self, case: Case) -> dspy.Prediction:

@@ -8,7 +8,7 @@ from gepa.core import engine
 
 from crb_dspy.cases import Case
 from crb_dspy.program import Tunable
-from crb_dspy.recipe import Context, NoBar, adopted, estimated, examples, tame
+from crb_dspy.recipe import Context, NoBar, adopted, estimated, examples
 
 MINIBATCH = 3
 
@@ -39,7 +39,6 @@ def gepa(
     GEPA (Agrawal et al. 2025) does the search, with a budget computed here (its own formula is
     stale, dspy#10245) and short reflections of ours, which fit a small model's context.
     """
-    tame()
     engine.tqdm = NoBar
     sizes = len(train), len(validation)
     most = _metric_calls(*sizes, context.rounds(rounds))

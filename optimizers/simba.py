@@ -6,7 +6,7 @@ import dspy
 
 from crb_dspy.cases import Case
 from crb_dspy.program import Tunable
-from crb_dspy.recipe import Context, adopted, estimated, examples, tame
+from crb_dspy.recipe import Context, adopted, estimated, examples
 
 BATCH = 8
 
@@ -36,7 +36,6 @@ def simba(
     x validation calls a part. Use it with a model whose answers vary. DSPy's SIMBA does the
     search.
     """
-    tame()
     optimizer = dspy.SIMBA(
         metric=lambda example, prediction: context.metric(example, prediction),
         bsize=min(BATCH, len(train)),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from crb_dspy.extracting.streaming import stream
 from crb_dspy.grounding import Placement
 from crb_dspy.models.engine import ModelGone
 from crb_dspy.models.meter import Usage
-from crb_dspy.models.reach import Model, Settings
+from crb_dspy.models.reach import Model, Settings, hush
 from crb_dspy.program import Part, Reading, placed
 from crb_dspy.progress import phase
 from crb_dspy.prompt import ReportFirst
@@ -81,8 +80,7 @@ def settings_for(origin: Origin, model: str | None, api_base: str | None, thread
 @contextmanager
 def opened(settings: Settings) -> Iterator[Model]:
     """Make DSPy ask a model in this project's layout; RunError if it stops answering."""
-    for logger in ("dspy", "LiteLLM"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
+    hush()
     model = Model(settings, tracking.FOLDER / "cache")
     try:
         model.open()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ _PROBE = {
         "additionalProperties": False,
     },
 }
+
+
+def hush() -> None:
+    """Keep libraries from logging: what they log quotes reports, and rows say what matters."""
+    for logger in ("dspy", "LiteLLM", "gepa"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from crb_dspy.errors import RunError, UserError
 from crb_dspy.evaluation import Row, evaluate
 from crb_dspy.models.budget import Budget, BudgetSpent, Caps
 from crb_dspy.models.engine import ModelGone
-from crb_dspy.models.reach import Model, Settings
+from crb_dspy.models.reach import Model, Settings, hush
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.prompt import ReportFirst
 from crb_dspy.running import artifacts, resume
@@ -79,9 +78,7 @@ def asked_of(planned: Plan) -> dict[str, Any]:
 @contextmanager
 def opened(experiment: Experiment, budget: Budget | None = None) -> Iterator[Models]:
     """Reach the models of an experiment, within one budget for all roles."""
-    # What they log quotes reports; what matters of it stands in rows and verdicts.
-    for logger in ("dspy", "LiteLLM", "gepa"):
-        logging.getLogger(logger).setLevel(logging.CRITICAL)
+    hush()
     e = experiment
     budget = budget or Budget(Caps(e.max_calls, e.max_tokens, e.max_usd, e.max_minutes))
     task = Model(_settings(e), CACHE, budget)

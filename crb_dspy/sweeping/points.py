@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from dspy.utils.callback import BaseCallback
 
 from crb_dspy import tracking
-from crb_dspy.cases import fingerprint
 from crb_dspy.errors import CrbError, RunError, UserError, one_line
 from crb_dspy.evaluation import case_scores
 from crb_dspy.models.budget import Amount, Budget, BudgetSpent, Caps
@@ -72,8 +71,7 @@ class Outcome:
 
 def folder(point: Point) -> Path:
     """Return where a point leaves its files."""
-    experiment = point.planned.experiment
-    return Path(experiment.out) / f"{experiment.name}-{fingerprint(experiment.model_dump())}"
+    return flow.folder_of(point.planned.experiment)
 
 
 def known(point: Point, inputs: Mapping[str, Any]) -> Outcome | None:

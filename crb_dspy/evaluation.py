@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextvars
-import heapq
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
+from crb_dspy.asking import in_order
 from crb_dspy.cases import Case
 from crb_dspy.models.budget import BudgetSpent
 from crb_dspy.program import ExtractionProgram, Part, Reading, attempt
@@ -18,11 +16,6 @@ Progress = Callable[[], None]
 Ask = Callable[[Part, Case], Reading]
 # How the error of a cell begins that a budget left unasked.
 UNASKED = "not asked: "
-# Which case, and which of the parts.
-Task = tuple[int, int]
-# One for the whole process, whose threads come as they are needed: each opens the files of
-# DSPy's cache anew and never closes them. Nothing waits in it: `read` submits what may run.
-_POOL = ThreadPoolExecutor(512, thread_name_prefix="ask")
 
 
 @dataclass(frozen=True)
@@ -77,29 +70,11 @@ def read(
 ) -> list[list[Reading]]:
     """Return what each part made of each case: a list of readings a case.
 
-    The first part of a case is asked alone, the others when it is back, so that its report is
-    computed once and kept; tasks of earlier cases go first, so that they stay together. Gold
-    is taken off a case before a part sees it.
+    Gold is taken off a case before a part sees it.
     """
     bare = [replace(case, gold=None) for case in cases]
-    readings: list[list[Reading]] = [[Reading({})] * len(parts) for _ in cases]
-    ready: list[Task] = [(case, 0) for case in range(len(cases))] if parts else []
-    running: dict[Future[Reading], Task] = {}
-    while ready or running:
-        while ready and len(running) < threads:
-            case, part = heapq.heappop(ready)
-            # DSPy keeps its settings in context variables: a bare thread has the wrong model.
-            context = contextvars.copy_context()
-            future = _POOL.submit(context.run, ask, parts[part], bare[case])
-            running[future] = (case, part)
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            case, part = running.pop(future)
-            readings[case][part] = future.result()
-            progress()
-            if part == 0:
-                for other in range(1, len(parts)):
-                    heapq.heappush(ready, (case, other))
-    return readings
+    answered = in_order(parts, bare, ask=ask, threads=threads, progress=progress)
+    return [readings for _, readings in answered]
 
 
 def _within_budget(part: Part, case: Case) -> Reading:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,32 @@ def test_findings_that_differ_are_an_error_and_nothing_is_written(
     with pytest.raises(RunError, match=r"the program found .*; nothing was written"):
         make(exporter, tuned("demonstrations"), tmp_path / "out", Wish(trial=trial(server)))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("turns", "explained"), [({2, 4}, True), ({2}, False)])
+def test_a_model_that_does_not_repeat_itself_is_told_from_an_export_that_differs(
+    turns: set[int], explained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: Counter[str] = Counter()
+
+    def reply(body: Body) -> Reply:
+        keys = asked_keys(body)
+        asked.update(keys)
+        turned = "GI" in keys and asked["GI"] in turns
+        return json.dumps({key: ["fever"] if turned else [] for key in keys})
+
+    saved = tuned("demonstrations")
+    with serving(reply) as fake:
+        wish = Wish(trial=trial(fake, CASES[:1]))
+        if not explained:
+            with pytest.raises(RunError, match="case-7 GI: the program found"):
+                make(find("python"), saved, tmp_path / "out", wish)
+            assert asked["GI"] == 5
+            return
+        proof, _ = make(find("python"), saved, tmp_path / "out", wish)
+    assert proof["cases"]["findings"].startswith("1 of 14 cells differ; the program, asked again")
+    assert asked["GI"] == 4
 
 
 def test_what_a_format_lacks_may_cost_findings_and_the_scores_say_so(

@@ -13,17 +13,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import chdir, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from crb_dspy import tracking
+from crb_dspy.asking import AHEAD, in_order
 from crb_dspy.cases import Case
 from crb_dspy.errors import RunError, UserError
 from crb_dspy.extract import main
-from crb_dspy.extracting.extraction import finding, saved_program, settings_for
-from crb_dspy.extracting.streaming import AHEAD, stream
+from crb_dspy.extracting.extraction import finding, read, saved_program, settings_for
 from crb_dspy.grounding import ground
 from crb_dspy.program import Part
 from crb_dspy.readers import Report
@@ -361,7 +362,8 @@ def test_reports_are_taken_as_they_are_needed_and_given_in_order(threads: int) -
     ticks: list[None] = []
     with fake_model():
         parts = [Slow(CATEGORIES), Slow(CATEGORIES)]
-        answered = stream(parts, endless(), threads=threads, progress=lambda: ticks.append(None))
+        tick = partial(ticks.append, None)
+        answered = in_order(parts, endless(), ask=read, threads=threads, progress=tick)
         for i in range(220):
             report, readings = next(answered)
             assert report.case.id == str(i)
@@ -373,7 +375,7 @@ def test_reports_are_taken_as_they_are_needed_and_given_in_order(threads: int) -
 
 
 def test_no_report_is_no_answer() -> None:
-    assert list(stream([Part(CATEGORIES)], [])) == []
+    assert list(in_order([Part(CATEGORIES)], [], ask=read)) == []
 
 
 def test_every_place_of_a_quote_is_told() -> None:

@@ -25,8 +25,14 @@ from crb_dspy.program import Reading
 
 if TYPE_CHECKING:
     from crb_dspy.cases import Case
-    from crb_dspy.models.reach import Settings
+    from crb_dspy.models.reach import Model, Settings
+    from crb_dspy.program import ExtractionProgram
     from crb_dspy.saved import Saved
+
+# What a cell is in the program and in the export.
+Pair = tuple[Row, Row]
+# How often a program is asked again about a cell in which its export found something else.
+AGAIN = 3
 
 
 def cases_of(saved: Saved, data: str, k: int) -> tuple[Case, ...]:
@@ -44,17 +50,43 @@ def compare(
 ) -> dict[str, Any]:
     """Run program and artefact on cases; return both scores.
 
-    RunError if a finding differs, unless the format lacks something of the program that decides
-    findings: then the scores tell what that costs.
+    RunError if a finding differs, unless the program itself, asked again, finds what the export
+    did, or the format lacks something of the program that decides findings: then the scores
+    tell what that costs.
     """
     with opened(settings) as model:
         own = evaluate(export.saved.program, cases, threads=settings.threads)
-        arguments = model.engine.line.connected()
-        endpoint = Endpoint(arguments, model.engine.supports_response_schema)
-        found = exporter.run(export, folder, cases, endpoint)
-        if found is None and (render := exporter.reader(export, folder)):
-            found = _asked(render, export, cases, endpoint)
-    return {"model": settings.model} | _compared(exporter, export, cases, own, found)
+        proof = {
+            "model": settings.model,
+            "cases": [case.id for case in cases],
+            "k": len(cases),
+            "failed_cells": sum(map(_failed, own)),
+            "score_program": _score(own),
+        }
+        rows = _of_artefact(exporter, export, folder, cases, model)
+        if rows is None:
+            return proof | {"score_export": None, "findings": "not run"}
+        differing = [(x, y) for x, y in zip(own, rows, strict=True) if _said(x) != _said(y)]
+        same = f"{len(differing)} of {len(own)} cells differ" if differing else "identical"
+        if differing and not DECISIVE & set(lacking(exporter, export.saved)):
+            if left := _left(model, export.saved.program, cases, differing):
+                raise RunError(f"{exporter.name}: {_told(*left[0])[:400]}; nothing was written")
+            same += "; the program, asked again, found the same as the export in each of them"
+    return proof | {"score_export": _score(rows), "findings": same}
+
+
+def _of_artefact(
+    exporter: Exporter, export: Export, folder: Path, cases: Sequence[Case], model: Model
+) -> list[Row] | None:
+    arguments = model.engine.line.connected()
+    endpoint = Endpoint(arguments, model.engine.supports_response_schema)
+    found = exporter.run(export, folder, cases, endpoint)
+    if found is None and (render := exporter.reader(export, folder)):
+        found = _asked(render, export, cases, endpoint)
+    if found is None:
+        return None
+    keys = export.saved.schema.keys
+    return [_row(case, key, found[case.id][key]) for case in cases for key in keys]
 
 
 def score(saved: Saved, cases: Sequence[Case], settings: Settings) -> float:
@@ -63,33 +95,23 @@ def score(saved: Saved, cases: Sequence[Case], settings: Settings) -> float:
         return _score(evaluate(saved.program, cases, threads=settings.threads))
 
 
-def _compared(
-    exporter: Exporter,
-    export: Export,
-    cases: Sequence[Case],
-    own: Sequence[Row],
-    found: Findings | None,
-) -> dict[str, Any]:
-    base = {
-        "cases": [case.id for case in cases],
-        "k": len(cases),
-        "failed_cells": sum(map(_failed, own)),
-        "score_program": _score(own),
-    }
-    if found is None:
-        return base | {"score_export": None, "findings": "not run"}
-    keys = export.saved.schema.keys
-    rows = [_row(case, key, found[case.id][key]) for case in cases for key in keys]
-    differing = [
-        f"{row.case} {row.category}: the program found {_found(row)}, the export {_found(other)}"
-        for row, other in zip(own, rows, strict=True)
-        if (row.predicted, _failed(row)) != (other.predicted, _failed(other))
-    ]
-    lost = DECISIVE & set(lacking(exporter, export.saved))
-    if differing and not lost:
-        raise RunError(f"{exporter.name}: {differing[0][:400]}; nothing was written")
-    same = "identical" if not differing else f"{len(differing)} of {len(own)} cells differ"
-    return base | {"score_export": _score(rows), "findings": same}
+def _left(
+    model: Model, program: ExtractionProgram, cases: Sequence[Case], differing: Sequence[Pair]
+) -> list[Pair]:
+    """Return the pairs that the model's own unsteadiness does not explain.
+
+    At temperature 0 too an answer hangs on what a server computed before: where two tokens are
+    all but equal, the rounding of another batch decides. So the program is asked again, whole
+    cases in the export's order and not from the cache.
+    """
+    left, model.lm.cache = list(differing), False
+    for _ in range(AGAIN):
+        names = {row.case for row, _ in left}
+        model.engine.line.forget()
+        again = evaluate(program, [case for case in cases if case.id in names])
+        said = {(row.case, row.category): _said(row) for row in again}
+        left = [(row, other) for row, other in left if said[row.case, row.category] != _said(other)]
+    return left
 
 
 def _row(case: Case, key: str, quotes: Quotes) -> Row:
@@ -98,6 +120,15 @@ def _row(case: Case, key: str, quotes: Quotes) -> Row:
 
 def _failed(row: Row) -> bool:
     return bool(row.error) and not row.salvaged
+
+
+def _said(row: Row) -> tuple[object, ...]:
+    return row.predicted, _failed(row)
+
+
+def _told(row: Row, other: Row) -> str:
+    where = f"{row.case} {row.category}"
+    return f"{where}: the program found {_found(row)}, the export {_found(other)}"
 
 
 def _found(row: Row) -> str:

@@ -14,15 +14,15 @@ from typing import Any
 import dspy
 
 from crb_dspy import grounding, tracking
+from crb_dspy.asking import in_order
 from crb_dspy.cases import Case
 from crb_dspy.errors import RunError, UserError
 from crb_dspy.extracting.findings import Counts, Findings, held
-from crb_dspy.extracting.streaming import stream
 from crb_dspy.grounding import Placement
 from crb_dspy.models.engine import ModelGone
 from crb_dspy.models.meter import Usage
 from crb_dspy.models.reach import Model, Settings, hush
-from crb_dspy.program import Part, Reading, placed
+from crb_dspy.program import Part, Reading, attempt, placed
 from crb_dspy.progress import phase
 from crb_dspy.prompt import ReportFirst
 from crb_dspy.readers import Report, Reports
@@ -132,12 +132,18 @@ def _asked(job: Job, findings: Findings, kept: int, count: int) -> Usage:
     parts = list(job.saved.program.parts.values())
     rest = islice(job.reports, kept, None)
     with opened(job.settings) as model, phase("extract", (count - kept) * len(parts)) as tick:
-        answered = stream(parts, rest, threads=job.settings.threads, progress=tick)
+        threads = job.settings.threads
+        answered = in_order(parts, rest, ask=read, threads=threads, progress=tick)
         for number, (report, readings) in enumerate(answered):
             findings.append(row_of(report, parts, readings))
             if number % FORGET_EVERY == 0:
                 _forget()
         return model.meter.usage
+
+
+def read(part: Part, report: Report) -> Reading:
+    """Ask a part about a report, unless that could not be read."""
+    return Reading({}, error=report.error) if report.error else attempt(part, report.case)
 
 
 def row_of(report: Report, parts: Sequence[Part], readings: Sequence[Reading]) -> dict[str, Any]:

@@ -82,9 +82,18 @@ class Line:
         """
         if flight.response is None:
             del self.flights[key]
-        over = [key for key, old in self.flights.items() if old.over.is_set()]
+        over = self._answered()
         for key in over[: max(0, len(over) - RECENT)]:
             del self.flights[key]
+
+    def forget(self) -> None:
+        """Let what was answered be asked again."""
+        with self.flying:
+            for key in self._answered():
+                del self.flights[key]
+
+    def _answered(self) -> list[str]:
+        return [key for key, flight in self.flights.items() if flight.over.is_set()]
 
     def connected(self) -> Mapping[str, Any]:
         """Return what every call carries, connecting first if need be; ModelGone if that fails."""

@@ -112,20 +112,20 @@ def timed(arguments: list[str]) -> None:
     """Run the command with a watch on tracking, and print what the watch shows."""
     watch = Watch()
     with watch("compile"):
-        from crb_dspy import tracking
+        from crb_dspy import mlflow_run, tracking
         from crb_dspy.compile import main as compile_
 
         opened = tracking.tracked
 
         @contextmanager
-        def tracked(*arguments: Any, **named: Any) -> Iterator[tracking.Run]:
+        def tracked(*arguments: Any, **named: Any) -> Iterator[mlflow_run.Run]:
             run = opened(*arguments, **named)
             inner = watch.around(run.__enter__, "writing")()
             yield inner
             watch.around(run.__exit__, "writing")(None, None, None)
 
         for name in WRITES:
-            setattr(tracking.Run, name, watch.around(getattr(tracking.Run, name), "writing"))
+            setattr(mlflow_run.Run, name, watch.around(getattr(mlflow_run.Run, name), "writing"))
         tracking.connect = watch.around(tracking.connect, "opening")
         tracking.tracked = tracked
         compile_(arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -31,9 +30,10 @@ def in_order(
     """Yield each item with what each part made of it, in the order of the items.
 
     At most `threads` calls of `ask` are under way. The first part of an item is asked alone, the
-    others when it is back, so that its report is computed once and kept; earlier items go first,
-    so that their calls stay together. Items are taken as calls come free, so that their number
-    is of no account for memory. An error of `ask` is raised.
+    others when it is back, so that its report is computed once and kept. What a call leaves free
+    goes to the same item before the next, and to other items' calls only when none is left: a
+    server with a slot for each call has the report in that slot. Items are taken as calls come
+    free, so that their number is of no account for memory. An error of `ask` is raised.
     """
     window = _Window(parts, iter(items), ask, threads, progress)
     while True:
@@ -54,8 +54,11 @@ class _Window(Generic[Item]):
     progress: Callable[[], None]
     # The items from the one that is waited for on, and their readings by part.
     held: dict[int, tuple[Item, dict[int, Reading]]] = field(default_factory=dict)
-    ready: list[tuple[int, int]] = field(default_factory=list)
+    # The parts that may be asked, by item.
+    ready: dict[int, list[int]] = field(default_factory=dict)
     running: dict[Future[Reading], tuple[int, int]] = field(default_factory=dict)
+    # The items whose calls came back last, one for each call that is free since.
+    idle: list[int] = field(default_factory=list)
     taken: int = 0
     turn: int = 0
     exhausted: bool = False
@@ -66,11 +69,14 @@ class _Window(Generic[Item]):
         return self.exhausted and not self.held
 
     def start(self) -> None:
-        """Ask, earlier items first, until no call is free or the window is full."""
-        while len(self.running) < self.threads and (self.ready or self._take()):
-            if not self.ready:
-                continue
-            number, part = heapq.heappop(self.ready)
+        """Ask until no call is free, nothing is left, or the window is full."""
+        while len(self.running) < self.threads:
+            number = self._next()
+            if number is None:
+                return
+            part = self.ready[number].pop(0)
+            if not self.ready[number]:
+                del self.ready[number]
             item = self.held[number][0]
             # DSPy keeps its settings in context variables: a bare thread has the wrong model.
             context = contextvars.copy_context()
@@ -83,9 +89,9 @@ class _Window(Generic[Item]):
             number, part = self.running.pop(future)
             self.held[number][1][part] = future.result()
             self.progress()
-            if part == 0:
-                for other in range(1, len(self.parts)):
-                    heapq.heappush(self.ready, (number, other))
+            self.idle.append(number)
+            if part == 0 and len(self.parts) > 1:
+                self.ready[number] = list(range(1, len(self.parts)))
 
     def finished(self) -> Iterator[tuple[Item, list[Reading]]]:
         """Yield the items whose turn it is and let go of them."""
@@ -94,15 +100,25 @@ class _Window(Generic[Item]):
             self.turn += 1
             yield item, [readings[part] for part in range(len(self.parts))]
 
-    def _take(self) -> bool:
+    def _next(self) -> int | None:
+        """Return the item to ask about: the one that just came back, a new one, the earliest."""
+        while self.idle:
+            if (last := self.idle.pop()) in self.ready:
+                return last
+        new = self._take()
+        return min(self.ready, default=None) if new is None else new
+
+    def _take(self) -> int | None:
         """Take the next item, unless there is none or too many are held."""
-        if len(self.held) >= AHEAD * self.threads:
-            return False
-        for item in self.source:
+        while len(self.held) < AHEAD * self.threads:
+            try:
+                item = next(self.source)
+            except StopIteration:
+                self.exhausted = True
+                return None
             number, self.taken = self.taken, self.taken + 1
             self.held[number] = item, {}
             if self.parts:
-                heapq.heappush(self.ready, (number, 0))
-            return True
-        self.exhausted = True
-        return False
+                self.ready[number] = [0]
+                return number
+        return None

@@ -20,9 +20,10 @@ from crb_dspy.comparing.stored import Stored, runs
 from crb_dspy.comparing.strategies import find, labels
 from crb_dspy.config import Experiment
 from crb_dspy.errors import UserError
+from crb_dspy.mlflow_run import KIND
 from crb_dspy.running.artifacts import toml
 from crb_dspy.running.plan import plan
-from crb_dspy.tracking import KIND, fetch, tracked
+from crb_dspy.tracking import fetch, tracked
 
 EXPERIMENT = Experiment(
     data="sample", categories=["GI", "Neuro"], split=[0.1, 0.1, 0.8], optimizer="none"

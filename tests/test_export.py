@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from crb_dspy.export._make import PROOF, Wish, make, narrowed
 from crb_dspy.export._seam import Export, Exporter, lacking, prompts_of, used
 from crb_dspy.saved import Origin, Saved, load_program, write_program
 from crb_dspy.schema import load_schema
+from tests.made_search import made_plan, made_split, run
+from tests.scoring_reply import scoring
 
 SCHEMA = load_schema("casereportbench")
 CASE = Case(
@@ -55,6 +58,17 @@ def tuned(kind: str, program: str = "category_specific", **options: object) -> S
     return Saved(changed, SCHEMA, origin)
 
 
+@lru_cache
+def by_gepa(cot: bool) -> Saved:
+    """A program of which GEPA itself wrote the instructions, on a model that likes its style."""
+    split = made_split(SCHEMA.keys)
+    model = scoring([*split.train, *split.validation], better="style ")
+    settings = {"optimizer": "gepa", "program_options": {"cot": cot}}
+    found = run(made_plan(split, SCHEMA.keys, **settings), model).tuned.program
+    assert sum("style " in part.instruction for part in found.parts.values()) > 10
+    return replace(tuned("instructions", cot=cot), program=found)
+
+
 def wish(exporter: Exporter, **changes: Any) -> Wish:
     reports = (replace(CASE, id="r1"),) if exporter.wants_reports else ()
     return Wish(reports=reports, **changes)
@@ -81,11 +95,11 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("cot", [False, True], ids=["", "cot"])
-@pytest.mark.parametrize("kind", ["demonstrations", "instructions"])
+@pytest.mark.parametrize("kind", ["demonstrations", "instructions", "gepa"])
 def test_every_prompt_is_the_tuned_one_to_the_byte(
     exporter: Exporter, kind: str, cot: bool, tmp_path: Path
 ) -> None:
-    saved = tuned(kind, cot=cot)
+    saved = by_gepa(cot) if kind == "gepa" else tuned(kind, cot=cot)
     proof, export = make(exporter, saved, tmp_path / "out", wish(exporter))
     assert len(proof["prompts"]) == len(SCHEMA.keys) == 14
     if exporter.name != "langextract":

@@ -61,6 +61,14 @@ def page() -> str:
     return report.report("a run", "+0.1: improved", SEED, TUNED, CASES, SCHEMA, PROMPTS)
 
 
+def test_what_became_of_each_part_is_told() -> None:
+    verdicts = [("GI", "improved: +0.1 on 8 fresh cases"), ("GU", "<b>no</b> gain shown")]
+    html = report.report("a", "b", SEED, TUNED, CASES, SCHEMA, PROMPTS, verdicts)
+    assert Text(html, "verdicts").found == [
+        "GIimproved: +0.1 on 8 fresh casesGU<b>no</b> gain shown"
+    ]
+
+
 def case_of(text: str) -> Case:
     return Case("one", {"Case": text})
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from crb_dspy import tracking
+from crb_dspy import mlflow_run, tracking
 from crb_dspy.errors import RunError, UserError
 from crb_dspy.running import resume
 from tests.fake_server import Body, FakeServer, Reply, serving
@@ -301,16 +301,16 @@ def test_a_run_killed_while_it_is_written_is_written_once(
     tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving(sample()) as server, home(tmp_path) as place:
-        written = getattr(tracking.Run, method)
+        written = getattr(mlflow_run.Run, method)
 
         def killed(*arguments: Any) -> None:
             written(*arguments)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(tracking.Run, method, killed)
+        monkeypatch.setattr(mlflow_run.Run, method, killed)
         with pytest.raises(KeyboardInterrupt):
             place.compile(server, *FEW)
-        monkeypatch.setattr(tracking.Run, method, written)
+        monkeypatch.setattr(mlflow_run.Run, method, written)
         place.compile(server, *FEW)
         (run,) = place.runs()
         assert run.info.status == "FINISHED"

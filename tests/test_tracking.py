@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from crb_dspy import tracking
+from crb_dspy import mlflow_run, tracking
 from crb_dspy.cases import Case
 from crb_dspy.comparing.stored import Stored, runs
 from crb_dspy.errors import UserError
@@ -67,7 +67,7 @@ def test_a_run_is_read_back(written: dict[str, Any]) -> None:
     assert (run.name, run.experiment, run.status) == ("mine", "bench", "FINISHED")
     assert run.params == {"program": "monolithic", "seed": "0"}
     assert run.metrics == {"test/score": 0.5}
-    assert run.tags[tracking.KIND] == "compile"
+    assert run.tags[mlflow_run.KIND] == "compile"
     assert run.tags["mlflow.note.content"] == "what it **found**"
     assert run.started > 1_700_000_000_000
 
@@ -77,8 +77,8 @@ def test_a_child_is_finished_below_its_parent_with_its_series_by_step(
 ) -> None:
     child = stored(written["child"])
     assert (child.name, child.status) == ("GI", "FINISHED")
-    assert child.tags[tracking.PARENT] == written["id"]
-    assert child.tags[tracking.KIND] == "part"
+    assert child.tags[mlflow_run.PARENT] == written["id"]
+    assert child.tags[mlflow_run.KIND] == "part"
     assert child.params == {"part": "GI"}
     history = client().get_metric_history(child.id, "validation/score")
     assert [(m.step, m.value) for m in history] == [(0, 0.1), (1, 0.3), (2, 0.2)]

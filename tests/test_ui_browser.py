@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from crb_dspy import compare, tracking
+from crb_dspy import compare, mlflow_run, tracking
 from crb_dspy.cases import Case
 from crb_dspy.comparing.stored import Stored, runs
 from crb_dspy.config import Experiment
@@ -126,7 +126,7 @@ def quiet(driver: Any, ui: Ui) -> Iterator[None]:
 
 
 def compiles(store: list[Stored]) -> list[Stored]:
-    return [run for run in store if run.tags[tracking.KIND] == "compile"]
+    return [run for run in store if run.tags[mlflow_run.KIND] == "compile"]
 
 
 def best(store: list[Stored]) -> Stored:
@@ -229,7 +229,7 @@ def test_the_report_opens_in_the_artefact_viewer_and_its_filters_work(
 def test_a_comparison_is_read_in_its_run(
     driver: Any, ui: Ui, experiment: str, store: list[Stored]
 ) -> None:
-    (run,) = (run for run in store if run.tags[tracking.KIND] == "comparison")
+    (run,) = (run for run in store if run.tags[mlflow_run.KIND] == "comparison")
     driver.get(ui.page(f"{experiment}/{run.id}"))
     drawn(driver, elements("table"))
     assert run.tags["verdict"] in " ".join(driver.find_element("tag name", "body").text.split())

@@ -13,7 +13,8 @@ import numpy as np
 from crb_dspy.comparing.comparison import Board, Key, Strategy, board, differing
 from crb_dspy.comparing.stored import Stored
 from crb_dspy.errors import UserError
-from crb_dspy.tracking import KIND, PARENT, fetch
+from crb_dspy.mlflow_run import KIND, PARENT
+from crb_dspy.tracking import fetch
 
 # What a run without a name of its own is told by, where runs differ in it.
 TELLING = ("program", "optimizer", "few_shot", "model", "seed")

@@ -27,16 +27,18 @@ def report(
     cases: Iterable[Case],
     schema: Schema,
     prompts: Iterable[Prompt],
+    verdicts: Iterable[tuple[str, str]] = (),
 ) -> str:
     """Return the page of a compile: seed against tuned program on the test cases.
 
     `headline` is the result in one sentence; rows are those of an evaluation or lines of a
     cells.jsonl (`baseline_of` gives the seed's). `cases` may hold more than the rows name;
-    UserError where one is missing.
+    UserError where one is missing. `verdicts` say what became of each part.
     """
     pairs = paired(cells_of(cells_baseline), cells_of(cells_tuned))
     view = build(Heading(title, headline, ("seed", "tuned")), pairs, cases, schema)
-    return page(replace(view, prompts=tuple(compare(*prompt) for prompt in prompts)))
+    diffs = tuple(compare(*prompt) for prompt in prompts)
+    return page(replace(view, prompts=diffs, verdicts=tuple(verdicts)))
 
 
 def side_by_side(

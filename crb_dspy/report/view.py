@@ -85,6 +85,8 @@ class View:
     categories: tuple[CategoryRow, ...]
     cases: tuple[CaseView, ...]
     prompts: tuple[PromptDiff, ...] = ()
+    # What became of each part of the program.
+    verdicts: tuple[tuple[str, str], ...] = ()
 
     @property
     def changed(self) -> list[CellView]:

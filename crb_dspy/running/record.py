@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from crb_dspy.mlflow_run import Run
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.running.artifacts import columns, write_outputs
 from crb_dspy.running.plan import Plan
 from crb_dspy.running.result import Result, headline, metrics
-from crb_dspy.tracking import Run
 from crb_dspy.tuning.ledger import series
 
 

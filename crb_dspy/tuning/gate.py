@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from crb_dspy import stats
 from crb_dspy.cases import Case
+from crb_dspy.models.budget import BudgetSpent
+from crb_dspy.program import Tunable
 
 IMPROVED, NO_GAIN, WORSE = "improved", "no gain shown", "worse, kept the seed"
 
@@ -32,6 +34,36 @@ class Verdict:
             return f"{self.outcome}{f' ({self.why})' if self.why else ''}"
         interval = f"{100 * gain.level:.0f} % interval {gain.low:+.3f} to {gain.high:+.3f}"
         return f"{self.outcome}: {gain.difference:+.3f} on {gain.cases} fresh cases, {interval}"
+
+
+def confirmed(
+    seeds: Mapping[str, Tunable],
+    changed: Mapping[str, Tunable],
+    cases: Sequence[Case],
+    alpha: float,
+    score: Callable[[Mapping[str, Tunable], Sequence[Case]], dict[str, list[float]]],
+) -> dict[str, Verdict]:
+    """Judge changed parts against their seeds on fresh cases, by the scores that `score` finds.
+
+    With `alpha` 1 every changed part is taken unseen.
+    """
+    if alpha >= 1:
+        return {name: Verdict(name, "taken", "no gate") for name in changed}
+    if not cases:
+        why = "no fresh validation cases to confirm it on"
+        return {name: Verdict(name, NO_GAIN, why) for name in changed}
+    before = {f"{name}/0": seeds[name] for name in changed}
+    after = {f"{name}/1": part for name, part in changed.items()}
+    try:
+        # Together, so that each report is read once.
+        scores = score(before | after, cases) if changed else {}
+    except BudgetSpent as error:
+        why = f"stopped before it could be confirmed: {error}"
+        return {name: Verdict(name, NO_GAIN, why) for name in changed}
+    return {
+        name: judged(name, cases, scores[f"{name}/0"], scores[f"{name}/1"], alpha)
+        for name in changed
+    }
 
 
 def judged(

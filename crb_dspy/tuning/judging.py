@@ -9,7 +9,7 @@ import dspy
 
 from crb_dspy import recipe
 from crb_dspy.cases import Case
-from crb_dspy.evaluation import Row, row_of
+from crb_dspy.evaluation import Row, read, row_of
 from crb_dspy.models.tally import Tally, tallied
 from crb_dspy.program import Part, Reading, Tunable
 
@@ -78,6 +78,24 @@ def rows(part: Tunable, case: Case, readings: Mapping[str, Reading]) -> list[Row
     """Return a row for every category of a part, from the readings of its units."""
     units: Mapping[str, Part] = part.units
     return [row_of(case, key, readings[n]) for n, unit in units.items() for key in unit.keys]
+
+
+def scored(
+    parts: Mapping[str, Tunable],
+    cases: Sequence[Case],
+    *,
+    threads: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, list[float]]:
+    """Return the scores of several parts, case by case, each case's report being read once."""
+    units = {(n, u): unit for n, part in parts.items() for u, unit in part.units.items()}
+    readings = read(list(units.values()), cases, threads=threads, progress=progress)
+    scores: dict[str, list[float]] = {name: [] for name in parts}
+    for case, answers in zip(cases, readings, strict=True):
+        found = dict(zip(units, answers, strict=True))
+        for name, part in parts.items():
+            scores[name].append(mean(rows(part, case, {u: found[name, u] for u in part.units})))
+    return scores
 
 
 def mean(rows: Sequence[Row]) -> float:

@@ -113,6 +113,8 @@ class Search:
         if not sides.choose:
             return [Headroom(name, 0.0, 0.0) for name in seeds]
         scores = self._scores(seeds, sides.choose)
+        for name, part in seeds.items():
+            self._record(name, part, sides.choose, scores[name])
         return [
             measured(name, part, scores[name], sides, force=experiment.force)
             for name, part in seeds.items()
@@ -129,27 +131,25 @@ class Search:
                 tried = {str(n): p for n, p in enumerate(probes(seed, self.sides.train), 1)}
                 for number, probe in tried.items():
                     self.ledgers[room.part].note(f"headroom test {number}", probe, "seed")
-                scores = self._scores({"": seed, **tried}, cases, room.part)
+                scores = self._scores({"": seed, **tried}, cases)
+                for label, part in {"": seed, **tried}.items():
+                    self._record(room.part, part, cases, scores[label])
                 if hopeless(scores.pop(""), list(scores.values())):
                     why = f"{len(tried)} strong candidates gained on none of {len(cases)} cases"
             checked.append(Headroom(room.part, room.mean, room.spread, float(not why), why))
         return checked
 
     def _scores(
-        self, parts: Mapping[str, Tunable], cases: Sequence[Case], ledger: str = ""
+        self, parts: Mapping[str, Tunable], cases: Sequence[Case]
     ) -> dict[str, list[float]]:
-        """Return the scores of several parts on cases, each case's report being read once."""
-        units = {(n, u): unit for n, part in parts.items() for u, unit in part.units.items()}
         threads = self.planned.experiment.threads
-        readings = read(list(units.values()), cases, threads=threads, progress=self.progress)
-        scores: dict[str, list[float]] = {name: [] for name in parts}
-        for case, answers in zip(cases, readings, strict=True):
-            found = dict(zip(units, answers, strict=True))
-            for name, part in parts.items():
-                own = {u: found[name, u] for u in part.units}
-                scores[name].append(judging.mean(judging.rows(part, case, own)))
-                self.ledgers[ledger or name].saw(part, case.id, scores[name][-1])
-        return scores
+        return judging.scored(parts, cases, threads=threads, progress=self.progress)
+
+    def _record(
+        self, part: str, tried: Tunable, cases: Sequence[Case], scores: Sequence[float]
+    ) -> None:
+        for case, score in zip(cases, scores, strict=True):
+            self.ledgers[part].saw(tried, case.id, score)
 
     def _guidance(self, seeds: Mapping[str, Tunable]) -> str:
         """Reflect once on the errors of all parts, if the experiment says so."""
@@ -254,10 +254,7 @@ class Search:
         return say
 
     def _gated(
-        self,
-        seeds: Mapping[str, Tunable],
-        found: Found,
-        rooms: Sequence[Headroom],
+        self, seeds: Mapping[str, Tunable], found: Found, rooms: Sequence[Headroom]
     ) -> list[gate.Verdict]:
         """Judge each tuned part against its seed on cases that did not choose it."""
         why = {room.part: room.why for room in rooms}
@@ -266,38 +263,10 @@ class Search:
             for name, (part, _) in found.items()
             if identity(part) != identity(seeds[name])
         }
-        verdicts = self._confirmed(seeds, changed) if changed else {}
+        alpha = self.planned.experiment.gate
+        verdicts = gate.confirmed(seeds, changed, self.sides.confirm, alpha, self._scores)
         for name, (_, trouble) in found.items():
             reason = why[name] or trouble or "the seed was best on validation"
             outcome = "not searched" if why[name] else gate.NO_GAIN
             verdicts.setdefault(name, gate.Verdict(name, outcome, reason))
         return [verdicts[name] for name in seeds]
-
-    def _confirmed(
-        self, seeds: Mapping[str, Tunable], changed: Mapping[str, Tunable]
-    ) -> dict[str, gate.Verdict]:
-        cases, alpha = self.sides.confirm, self.planned.experiment.gate
-        if alpha >= 1:
-            return {name: gate.Verdict(name, "taken", "no gate") for name in changed}
-        if not cases:
-            why = "no fresh validation cases to confirm it on"
-            return {name: gate.Verdict(name, gate.NO_GAIN, why) for name in changed}
-        both = {(n, new): p for new, ps in enumerate((seeds, changed)) for n, p in ps.items()}
-        wanted = {f"{n}/{new}": p for (n, new), p in both.items() if n in changed}
-        try:
-            scores = self._judged(wanted, cases)
-        except BudgetSpent as error:
-            why = f"stopped before it could be confirmed: {error}"
-            return {name: gate.Verdict(name, gate.NO_GAIN, why) for name in changed}
-        return {
-            name: gate.judged(name, cases, scores[f"{name}/0"], scores[f"{name}/1"], alpha)
-            for name in changed
-        }
-
-    def _judged(
-        self, parts: Mapping[str, Tunable], cases: Sequence[Case]
-    ) -> dict[str, list[float]]:
-        """Return scores that stay off the record: these cases chose nothing."""
-        quiet = Search(self.planned, self.sides, self.budget, self.stages, progress=self.progress)
-        quiet.ledgers = {name: Ledger(name, part, ()) for name, part in parts.items()}
-        return quiet._scores(parts, cases)

@@ -102,7 +102,7 @@ def _page(planned: Plan, tuned: ExtractionProgram, result: Result) -> str:
     ]
     return report(
         title,
-        headline(result),
+        headline(result).replace("  ", ", "),
         result.baseline,
         result.tuned,
         planned.loaded.cases,

@@ -266,7 +266,8 @@ class Search:
         alpha = self.planned.experiment.gate
         verdicts = gate.confirmed(seeds, changed, self.sides.confirm, alpha, self._scores)
         for name, (_, trouble) in found.items():
-            reason = why[name] or trouble or "the seed was best on validation"
-            outcome = "not searched" if why[name] else gate.NO_GAIN
+            searched = "the seed was best on validation" if self.ledgers[name].tried > 1 else ""
+            reason = why[name] or trouble or searched
+            outcome = "not searched" if why[name] or not reason else gate.NO_GAIN
             verdicts.setdefault(name, gate.Verdict(name, outcome, reason))
         return [verdicts[name] for name in seeds]

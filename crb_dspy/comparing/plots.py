@@ -112,7 +112,7 @@ def _short(label: str, most: int = 44) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
-def _wrapped(text: str, width: int = 110) -> str:
+def _wrapped(text: str, width: int = 90) -> str:
     import textwrap
 
     return "\n".join(textwrap.wrap(text.replace("$", r"\$"), width))

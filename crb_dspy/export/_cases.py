@@ -68,10 +68,12 @@ def compare(
             return proof | {"score_export": None, "findings": "not run"}
         differing = [(x, y) for x, y in zip(own, rows, strict=True) if _said(x) != _said(y)]
         same = f"{len(differing)} of {len(own)} cells differ" if differing else "identical"
-        if differing and not DECISIVE & set(lacking(exporter, export.saved)):
-            if left := _left(model, export.saved.program, cases, differing):
-                raise RunError(f"{exporter.name}: {_told(*left[0])[:400]}; nothing was written")
-            same += "; the program, asked again, found the same as the export in each of them"
+        left = _left(model, export.saved.program, cases, differing)
+        if left and not DECISIVE & set(lacking(exporter, export.saved)):
+            raise RunError(f"{exporter.name}: {_told(*left[0])[:400]}; nothing was written")
+        if explained := len(differing) - len(left):
+            again = "the program, asked again, found the same as the export"
+            same += f"; {again} in {'each' if not left else explained} of them"
     return proof | {"score_export": _score(rows), "findings": same}
 
 
@@ -105,7 +107,7 @@ def _left(
     cases in the export's order and not from the cache.
     """
     left, model.lm.cache = list(differing), False
-    for _ in range(AGAIN):
+    for _ in range(AGAIN if differing else 0):
         names = {row.case for row, _ in left}
         model.engine.line.forget()
         again = evaluate(program, [case for case in cases if case.id in names])

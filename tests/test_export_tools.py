@@ -137,13 +137,14 @@ def test_promptfoo_asks_with_the_settings_and_scores_by_gold(
     assert checks["javascript"]["score"] == pytest.approx(2 / 4)
 
 
-def test_langextract_runs_the_export(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["demonstrations", "instructions"])
+def test_langextract_runs_the_export(kind: str, tmp_path: Path) -> None:
     pytest.importorskip("langextract", reason="langextract is not installed")
 
     def reply(body: Body) -> Reply:
         return json.dumps({"extractions": [{"GI": "vomiting"}]})
 
-    saved = narrowed(tuned("demonstrations"), ["GI"])
+    saved = narrowed(tuned(kind), ["GI"])
     make(find("langextract"), saved, tmp_path / "out", Wish())
     (tmp_path / "r.txt").write_text("He had vomiting.")
     with serving(reply) as server:
@@ -157,7 +158,7 @@ def test_langextract_runs_the_export(tmp_path: Path) -> None:
     (prompt,) = server.prompts()
     instruction = saved.program.parts["GI"].predict.signature.instructions
     assert prompt.startswith(instruction)
-    assert "reflexes" in prompt
+    assert ("reflexes" in prompt) == (kind == "demonstrations")
 
 
 def test_langextract_reads_the_prompts_by_its_own_reader(tmp_path: Path) -> None:

@@ -166,6 +166,24 @@ def test_a_model_that_does_not_repeat_itself_is_told_from_an_export_that_differs
     assert asked["GI"] == 4
 
 
+def test_a_server_that_fails_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked: Counter[str] = Counter()
+
+    def reply(body: Body) -> Reply:
+        keys = asked_keys(body)
+        asked.update(keys)
+        return 400 if "GI" in keys and asked["GI"] == 2 else empty(body)
+
+    told = r"case-7 GI: the program found \[\], the export no answer"
+    with serving(reply) as fake:
+        wish = Wish(trial=trial(fake, CASES[:1]))
+        with pytest.raises(RunError, match=told):
+            make(find("messages"), tuned("demonstrations"), tmp_path / "out", wish)
+
+
 def test_what_a_format_lacks_may_cost_findings_and_the_scores_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

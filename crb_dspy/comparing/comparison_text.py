@@ -66,10 +66,11 @@ def by_category(comparison: Comparison, width: int | None = None) -> Table:
 def notes(comparison: Comparison) -> list[str]:
     """Return what must be known to read the tables."""
     board, cost = comparison.board, comparison.cost
-    sizes = (len(board.cases), len(set(board.groups)), len(board.categories))
+    groups = len(set(board.groups))
+    in_groups = f"in {groups} group{'s' * (groups != 1)}"
     pairs = len(comparison.gains)
     said = [
-        "{} test cases in {} groups, {} categories".format(*sizes),
+        f"{len(board.cases)} test cases {in_groups}, {len(board.categories)} categories",
         "interval: bootstrap over groups, for its pair alone; w/t/l: cases won, tied, lost",
         f"Holm p: sign flips of groups, corrected for {pairs} comparison{'s' * (pairs != 1)}",
     ]

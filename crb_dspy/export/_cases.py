@@ -148,6 +148,7 @@ def _asked(render: Render, export: Export, cases: Sequence[Case], endpoint: Endp
 
 def _answered(render: Render, export: Export, case: Case, endpoint: Endpoint) -> dict[str, Quotes]:
     import litellm
+    import openai
 
     found: dict[str, Quotes] = {}
     for prompt in export.first:
@@ -158,7 +159,11 @@ def _answered(render: Render, export: Export, case: Case, endpoint: Endpoint) ->
         call = render(prompt.name, text, ())
         if not endpoint.structured:
             call.pop("response_format", None)
-        reply = litellm.completion(**call, **endpoint.arguments, max_retries=3)
+        try:
+            reply = litellm.completion(**call, **endpoint.arguments, max_retries=3)
+        except openai.OpenAIError:  # of which LiteLLM's are kinds
+            found |= dict.fromkeys(prompt.keys)
+            continue
         choice = reply.choices[0]
         truncated = choice.finish_reason == "length"
         answer = parse(choice.message.content or "", prompt.keys, truncated=truncated)

@@ -155,6 +155,8 @@ def test_langextract_runs_the_export(kind: str, tmp_path: Path) -> None:
         )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"GI": ["vomiting"]}
+    (body,) = server.bodies
+    assert (body["max_tokens"], body["temperature"]) == (320, 0)
     (prompt,) = server.prompts()
     instruction = saved.program.parts["GI"].predict.signature.instructions
     assert prompt.startswith(instruction)

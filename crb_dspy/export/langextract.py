@@ -32,15 +32,17 @@ def examples(document):
 
 def main(model, report, url=None, key=None):
     """Ask every prompt beside this file about a report."""
-    base = {"base_url": url} if url else {}
-    config = lx.factory.ModelConfig(
-        model_id=model,
-        provider="OpenAILanguageModel" if url else None,
-        provider_kwargs={**base, **({"api_key": key} if key else {})},
-    )
-    found = {}
-    for path in sorted(Path(__file__).parent.glob("*.prompt.json")):
+    place = {"base_url": url, "api_key": key}
+    given = {name: value for name, value in place.items() if value}
+    folder, found = Path(__file__).parent, {}
+    settings = json.loads((folder / "settings.json").read_text("utf-8"))
+    for path in sorted(folder.glob("*.prompt.json")):
         document = json.loads(path.read_text("utf-8"))
+        config = lx.factory.ModelConfig(
+            model_id=model,
+            provider="OpenAILanguageModel" if url else None,
+            provider_kwargs={**given, **settings[path.name]},
+        )
         result = lx.extract(
             Path(report).read_text("utf-8"),
             prompt_description=document["description"],
@@ -62,11 +64,11 @@ if __name__ == "__main__":
 
 
 class LangExtract(Exporter):
-    """`NAME.prompt.json` a prompt, in the structure LangExtract reads, and `extract.py`."""
+    """`NAME.prompt.json` a prompt, in LangExtract's structure, `settings.json`, `extract.py`."""
 
     name = "langextract"
     about = "prompt description and examples; LangExtract has a layout and a parser of its own"
-    carries = frozenset({"pieces"})
+    carries = frozenset({"settings", "pieces"})
 
     def write(self, export: Export, folder: Path) -> None:
         """Write a description with examples for each prompt, and a script that uses them."""
@@ -80,6 +82,15 @@ class LangExtract(Exporter):
             }
             text = as_json(document, indent=1) + "\n"
             (folder / f"{prompt.name}.prompt.json").write_text(text, "utf-8")
+        temperature = export.saved.origin.temperature
+        settings = {
+            f"{prompt.name}.prompt.json": {
+                "temperature": temperature,
+                "max_output_tokens": prompt.max_tokens,
+            }
+            for prompt in export.first
+        }
+        (folder / "settings.json").write_text(as_json(settings, indent=1) + "\n", "utf-8")
         (folder / "extract.py").write_text(_SCRIPT, "utf-8")
 
     def faults(self, export: Export, folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,19 +140,24 @@ def test_findings_that_differ_are_an_error_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("turns", "explained"), [({2, 4}, True), ({2}, False)])
-def test_a_model_that_does_not_repeat_itself_is_told_from_an_export_that_differs(
-    turns: set[int], explained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def counting(turns: set[int], other: Reply) -> tuple[Callable[[Body], Reply], Counter[str]]:
+    """A server that finds nothing, but answers `other` at these turns of GI; what was asked."""
     asked: Counter[str] = Counter()
 
     def reply(body: Body) -> Reply:
         keys = asked_keys(body)
         asked.update(keys)
-        turned = "GI" in keys and asked["GI"] in turns
-        return json.dumps({key: ["fever"] if turned else [] for key in keys})
+        return other if "GI" in keys and asked["GI"] in turns else empty(body)
 
+    return reply, asked
+
+
+@pytest.mark.parametrize(("turns", "explained"), [({2, 4}, True), ({2}, False)])
+def test_a_model_that_does_not_repeat_itself_is_told_from_an_export_that_differs(
+    turns: set[int], explained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reply, asked = counting(turns, json.dumps({"GI": ["fever"]}))
     saved = tuned("demonstrations")
     with serving(reply) as fake:
         wish = Wish(trial=trial(fake, CASES[:1]))
@@ -170,13 +175,7 @@ def test_a_server_that_fails_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked: Counter[str] = Counter()
-
-    def reply(body: Body) -> Reply:
-        keys = asked_keys(body)
-        asked.update(keys)
-        return 400 if "GI" in keys and asked["GI"] == 2 else empty(body)
-
+    reply, _ = counting({2}, 400)
     told = r"case-7 GI: the program found \[\], the export no answer"
     with serving(reply) as fake:
         wish = Wish(trial=trial(fake, CASES[:1]))

@@ -107,7 +107,9 @@ def _left(
     cases in the export's order and not from the cache.
     """
     left, model.lm.cache = list(differing), False
-    for _ in range(AGAIN if differing else 0):
+    for _ in range(AGAIN):
+        if not left:
+            break
         names = {row.case for row, _ in left}
         model.engine.line.forget()
         again = evaluate(program, [case for case in cases if case.id in names])

@@ -138,6 +138,20 @@ def test_close_frees_the_port(weights: Path) -> None:
     server.close()
 
 
+AT_ONCE = """
+import sys
+from pathlib import Path
+from crb_dspy.models.embedded import serve
+for _ in range(20):
+    serve(Path(sys.argv[1]), context=512).close()
+"""
+
+
+def test_close_ends_a_server_that_has_just_begun(weights: Path) -> None:
+    """In a process of its own, since one that waits in the engine heeds no timeout."""
+    subprocess.run([sys.executable, "-c", AT_ONCE, str(weights)], check=True, timeout=120)
+
+
 @pytest.mark.parametrize("prompt", ["Tell a story.", STORY * 7])
 def test_close_cuts_off_a_running_request(weights: Path, prompt: str) -> None:
     server = serve(weights, context=4096)

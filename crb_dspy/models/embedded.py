@@ -46,13 +46,16 @@ class EmbeddedServer:
         self.api_key = secrets.token_urlsafe(32)
         parameters.api_keys = [self.api_key]
         try:
-            # Comes back when the model is loaded and requests are answered.
+            # Comes back when the model is loaded.
             self._server: Any = xllamacpp.Server(parameters)
         except RuntimeError as error:
             raise RunError(
                 f"{path}: llama.cpp cannot load it: the file is damaged, its architecture is too "
                 f"new, or memory is short for {parameters.n_ctx} tokens of context"
             ) from error
+        # Closed before its loop has begun, the engine would wait for ever; an answer shows that
+        # it has.
+        self._server.handle_completions({"prompt": "a", "max_tokens": 1})
         self.api_base = f"{self._server.listening_address}/v1"
         _bypass_proxies()
         atexit.register(self.close)

@@ -231,6 +231,20 @@ def test_a_model_that_fails_again_and_again_is_gone() -> None:
     assert meter.usage == Usage(failures=PATIENCE)
 
 
+def test_many_threads_that_fail_at_once_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_module, "BACKOFF", 0.3)
+    asked = count()
+
+    def hiccup(body: Body) -> Reply:
+        return 502 if next(asked) < 16 else empty(body)
+
+    with serving(hiccup) as server:
+        answering, meter = over_http(server, threads=16)
+        found = outcomes(answering, [asking(str(n)) for n in range(16)], threads=16)
+    assert not [outcome for outcome in found if isinstance(outcome, BaseException)]
+    assert (meter.usage.calls, meter.usage.failures) == (16, 16)
+
+
 def test_a_success_in_between_starts_the_count_anew() -> None:
     calls = 0
 

@@ -25,6 +25,9 @@ PATIENCE = 12
 HUNG = 3
 # Seconds before the first further attempt; doubled each time, up to the longest.
 BACKOFF, LONGEST = 1.0, 60.0
+# What may pass must have lasted for so many times the first wait, as the attempts at a request
+# do: else many threads would lose patience before any of them tries again.
+LASTING = 7
 # Seconds after which a thread that waits looks whether it still should.
 GLANCE = 0.2
 
@@ -68,6 +71,7 @@ class Line:
         self._changed, self._connecting = threading.Condition(), threading.Lock()
         self._arguments: Mapping[str, Any] | None = None
         self._failures = self._hung = 0
+        self._failing_since = 0.0
         self._refused_since: float | None = None
         self._resume = 0.0
         self._gone, self._over = "", threading.Event()
@@ -168,13 +172,16 @@ class Line:
     def _broken(self, error: Exception, seconds: float) -> None:
         # A gateway may say at once that what is behind it timed out: that is no hanging.
         hung = isinstance(error, TimeoutError) and seconds >= self._timeout / 2
+        now = time.monotonic()
+        self._failing_since = self._failing_since if self._failures else now
         self._failures, self._hung = self._failures + 1, self._hung + 1 if hung else 0
         said = one_line(error)
         if self._hung >= HUNG:
             waited = f"no answer within {self._timeout:g} s, {HUNG} times in a row"
             raise self._end(f"{waited}: {said}") from error
-        if self._failures >= PATIENCE:
-            raise self._end(f"{PATIENCE} failures in a row, the last: {said}") from error
+        brief = isinstance(error, TRANSIENT) and now - self._failing_since < LASTING * BACKOFF
+        if self._failures >= PATIENCE and not brief:
+            raise self._end(f"{self._failures} failures in a row, the last: {said}") from error
 
     def _alive(self, check: Check) -> None:
         self.check()

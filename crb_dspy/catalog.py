@@ -10,7 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from crb_dspy.errors import UserError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+from crb_dspy.errors import UserError, one_line
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.recipe import Recipe
 from crb_dspy.schema import Schema, unknown
@@ -66,7 +68,11 @@ def _own(kind: str, path: Path, attribute: str) -> object:
     if spec is None or spec.loader is None:
         raise UserError(f"{kind} '{path}': not a Python file")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    # Whatever a person's own file raises is a mistake in it.
+    except Exception as error:
+        raise UserError(f"{kind} '{path}': {type(error).__name__}: {one_line(error)}") from error
     if not hasattr(module, attribute):
         raise UserError(f"{kind} '{path}:{attribute}': the file defines no '{attribute}'")
     return getattr(module, attribute)
@@ -82,12 +88,26 @@ def _only_program(module: ModuleType) -> object:
 def _check_options(
     owner: str, functions: Iterable[Callable[..., Any]], options: Mapping[str, Any]
 ) -> None:
-    known = [
-        parameter.name
+    known = {
+        parameter.name: parameter.annotation
         for function in functions
-        for parameter in inspect.signature(function).parameters.values()
+        for parameter in _signature(function).parameters.values()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    for option in options:
+    }
+    for option, value in options.items():
         if option not in known:
-            raise UserError(f"{owner}: {unknown('option', option, known or ['none at all'])}")
+            raise UserError(f"{owner}: {unknown('option', option, list(known) or ['none at all'])}")
+        try:
+            TypeAdapter(known[option]).validate_python(value, strict=True)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].lower()
+            raise UserError(f"{owner}: option '{option}' = {value!r}: {said}") from error
+        except PydanticUserError:  # no type that values can be checked against, or none at all
+            continue
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function, eval_str=True)
+    except NameError:  # what a type checker alone imports
+        return inspect.signature(function)

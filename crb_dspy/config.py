@@ -69,7 +69,7 @@ def read_experiment(path: Path | None, changes: Mapping[str, Any]) -> Experiment
     """
     table = _table(path) if path else {}
     for choice, options in OPTIONS.items():
-        if choice in changes and changes[choice] != table.get(choice):
+        if choice in changes and changes[choice] != table.get(choice, _default(choice)):
             table.pop(options, None)
     for key, value in changes.items():
         _set(table, key.split("."), value)
@@ -77,6 +77,10 @@ def read_experiment(path: Path | None, changes: Mapping[str, Any]) -> Experiment
         return Experiment(**table)
     except ValidationError as error:
         raise UserError(_explained(error, path)) from error
+
+
+def _default(name: str) -> object:
+    return Experiment.model_fields[name].default
 
 
 def setting(text: str) -> tuple[str, Any]:

@@ -1,6 +1,9 @@
 """Random search over sets of demonstrations, some of them the model's own good answers."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
 
 from crb_dspy.cases import Case
 from crb_dspy.program import Tunable
@@ -18,9 +21,9 @@ def bootstrap(
     validation: Sequence[Case],
     context: Context,
     *,
-    candidates: int = 6,
-    demonstrations: int = 3,
-    threshold: float = 0.7,
+    candidates: PositiveInt = 6,
+    demonstrations: PositiveInt = 3,
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.7,
 ) -> Tunable:
     """Keep the set of demonstrations that scores best on validation cases.
 

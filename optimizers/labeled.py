@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from pydantic import PositiveInt
+
 from crb_dspy.cases import Case
 from crb_dspy.program import Tunable
 from crb_dspy.recipe import Context, estimated, shown
@@ -14,7 +16,7 @@ def labeled(
     validation: Sequence[Case],
     context: Context,
     *,
-    demonstrations: int = 3,
+    demonstrations: PositiveInt = 3,
 ) -> Tunable:
     """Show gold findings of some training cases.
 

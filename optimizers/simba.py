@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import dspy
+from pydantic import NonNegativeInt, PositiveInt
 
 from crb_dspy.cases import Case
 from crb_dspy.program import Tunable
@@ -24,9 +25,9 @@ def simba(
     validation: Sequence[Case],
     context: Context,
     *,
-    steps: int = 2,
-    candidates: int = 3,
-    demonstrations: int = 2,
+    steps: PositiveInt = 2,
+    candidates: PositiveInt = 3,
+    demonstrations: NonNegativeInt = 2,
 ) -> Tunable:
     """Turn the difference between a model's good and bad answers into rules or demonstrations.
 

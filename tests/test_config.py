@@ -31,6 +31,10 @@ def test_defaults_then_file_then_flags(tmp_path: Path) -> None:
 def test_options_go_with_the_choice_that_they_belong_to(tmp_path: Path) -> None:
     path = written(tmp_path, 'optimizer = "bootstrap"\n[options]\ncandidates = 2\n')
     assert read_experiment(path, {"optimizer": "bootstrap"}).options == {"candidates": 2}
+    default = written(tmp_path, "[options]\ntrials = 2\n")
+    assert read_experiment(default, {"optimizer": "factors"}).options == {"trials": 2}
+    assert read_experiment(default, {"optimizer": "mipro"}).options == {}
+    path = written(tmp_path, 'optimizer = "bootstrap"\n[options]\ncandidates = 2\n')
     other = read_experiment(path, {"optimizer": "labeled", "options.demonstrations": 1})
     assert other.options == {"demonstrations": 1}
 

@@ -79,6 +79,11 @@ def plan(experiment: Experiment) -> Plan:
             f"split {experiment.split}: optimizer '{experiment.optimizer}' chooses on validation "
             "cases; give them a share"
         )
+    longest = max(part.max_tokens for part in program.parts.values())
+    if experiment.context is not None and experiment.context <= longest:
+        raise UserError(
+            f"context = {experiment.context}: an answer alone may take {longest} tokens; raise it"
+        )
     return planned
 
 

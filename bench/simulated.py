@@ -182,7 +182,7 @@ def searched(name: str, part: Tunable, seed: int, options: Mapping[str, int]) ->
     context = Simulated(
         answers=lambda part, cases: [Answer(ask(part, case), {}) for case in cases],
         random=random.Random(f"{seed}/{'/'.join(part.units)}/{part.keys[0]}"),
-        note=lambda *_: None,
+        note=lambda *_: "",
         reflection=watch.world,
         student=lambda part: Asked(part, ask),
         metric=metric,

@@ -133,7 +133,8 @@ def _report(result: Result) -> None:
     print(f"difference {headline(result)}")
     saved = sum(row.salvaged for row in errors)
     print(f"errors     {len(errors)} of {cells} cells, {saved} of them salvaged")
-    print(f"calls      {usage.calls}, {usage.cached} more from the cache, {usage.lost} lost")
+    cached = max(0, usage.cached)  # an answer lost by a kill was asked twice
+    print(f"calls      {usage.calls}, {cached} more from the cache, {usage.lost} lost")
     print(
         f"tokens     {usage.prompt_tokens} sent ({usage.computed_tokens} computed), "
         f"{usage.completion_tokens} generated"

@@ -24,6 +24,7 @@ class Run:
 
     def __init__(self, client: Any, run_id: str, experiment: str) -> None:
         self._client, self.id, self._experiment = client, run_id, experiment
+        self._tables: dict[str, Mapping[str, str]] = {}
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Log metrics in one batch."""
@@ -40,8 +41,10 @@ class Run:
         # MLflow's own way adds to a table that is there, as one is in a run that is gone on with.
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         self._client.log_dict(self.id, {"columns": list(columns), "data": rows}, name)
-        known = json.dumps([{"path": name, "type": "table"}])
-        self._client.set_tag(self.id, MLFLOW_LOGGED_ARTIFACTS, known)
+        self._tables[name] = {"path": name, "type": "table"}
+        self._client.set_tag(
+            self.id, MLFLOW_LOGGED_ARTIFACTS, json.dumps(list(self._tables.values()))
+        )
 
     def tag(self, name: str, value: str) -> None:
         """Set a tag, at most 5,000 characters."""

@@ -48,9 +48,10 @@ class Context:
     """What a recipe may use: answers on cases, chance that can be repeated, and the record.
 
     `answers(part, cases)` asks a part about cases, in order. `note(name, part, parent)` gives a
-    candidate its name in the record. `share` is this part's share of the search, 1 being what
-    the options say. `guidance` is what one reflection over all parts advises, "" if it was not
-    asked for. `reflection` is the model that writes instructions, None for the task model.
+    candidate its name in the record, unless it has one, and returns it. `share` is this part's
+    share of the search, 1 being what the options say. `guidance` is what one reflection over all
+    parts advises, "" if it was not asked for. `reflection` is the model that writes instructions,
+    None for the task model.
     `student(part)` wraps a part for DSPy's own optimizers and `metric` scores its predictions: a
     plain float, with feedback only where GEPA names a predictor (a `dspy.Prediction` of score 0
     counts as true).
@@ -58,7 +59,7 @@ class Context:
 
     answers: Callable[[Tunable, Sequence[Case]], list[Answer]]
     random: random.Random
-    note: Callable[[str, Tunable, str], None]
+    note: Callable[[str, Tunable, str], str]
     share: float = 1.0
     guidance: str = ""
     threads: int = 1
@@ -216,10 +217,11 @@ def stratified(
 ) -> list[Case]:
     """Return a sample in which cases with something to find are as frequent as among all.
 
-    At least half of it has something to find in each of `keys` where there are as many.
+    At least half of it has something to find where there are as many, and each of `keys` is met
+    before one is met again, as far as cases allow.
     """
     pool = chance.sample(list(cases), len(cases))
-    filled = [case for case in pool if any((case.gold or {}).get(key) for key in keys)]
+    filled = _covering([(case, {k for k in keys if (case.gold or {}).get(k)}) for case in pool])
     empty = [case for case in pool if case not in filled]
     share = max(0.5, len(filled) / max(1, len(pool)))
     wanted = min(len(filled), max(size - len(empty), round(size * share)))
@@ -227,17 +229,33 @@ def stratified(
     return [case for case in cases if case.id in kept]
 
 
+def _covering(pairs: Sequence[tuple[Case, set[str]]]) -> list[Case]:
+    """Return the cases that have any keys, those first that add most to the keys met."""
+    left, met, ordered = [pair for pair in pairs if pair[1]], set[str](), []
+    while left:
+        best = max(left, key=lambda pair: len(pair[1] - met))
+        left.remove(best)
+        ordered.append(best[0])
+        met = met | best[1] if best[1] - met else set()
+    return ordered
+
+
 def estimated(
-    calls: Estimate, *, chooses: bool = True, reflections: Estimate = lambda *_, **__: 0
+    calls: Estimate,
+    *,
+    chooses: bool = True,
+    guided: bool = False,
+    reflections: Estimate = lambda *_, **__: 0,
 ) -> Callable[[Recipe], Recipe]:
     """Attach to a recipe what it asks: `calls(train, validation, **options)`, and of reflection.
 
-    `chooses`: it looks at validation cases, so that others must judge what it chose.
+    `chooses`: it looks at validation cases, so that others must judge what it chose. `guided`: it
+    tries `context.guidance` by itself; for others it is put into the prompt that they start from.
     """
 
     def attach(recipe: Recipe) -> Recipe:
         recipe.calls, recipe.reflections = calls, reflections  # type: ignore[attr-defined]
-        recipe.chooses = chooses  # type: ignore[attr-defined]
+        recipe.chooses, recipe.guided = chooses, guided  # type: ignore[attr-defined]
         return recipe
 
     return attach
@@ -253,6 +271,11 @@ def reflections(recipe: Recipe, train: int, validation: int, options: dict[str, 
     """Return the estimated requests for reflection of one part, 0 where none are stated."""
     estimate: Estimate | None = getattr(recipe, "reflections", None)
     return ATTEMPTS * estimate(train, validation, **options) if estimate else 0
+
+
+def guided(recipe: Recipe) -> bool:
+    """Say whether a recipe tries shared advice by itself."""
+    return bool(getattr(recipe, "guided", False))
 
 
 def chooses(recipe: Recipe) -> bool:

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from crb_dspy.cases import Case
@@ -46,11 +47,22 @@ def chain(
     Tunes what they tune. Costs what they cost, and a look at validation after each. Use it to
     put demonstrations under a tuned instruction, or the other way round.
     """
-    best: Tunable = part
-    best_score = context.trial("seed", part, validation)
+    best, start = part, "seed"
+    best_score = context.score(part, validation)
     for name in recipes:
-        candidate = _found(name)(best, train, validation, context)
-        score = context.trial(f"after {name}", candidate, validation, "best so far")
+        candidate = _found(name)(best, train, validation, _under(name, start, context))
+        known = context.note(f"after {name}", candidate, start)
+        score = context.score(candidate, validation)
         if score > best_score:
-            best, best_score = candidate, score
+            best, best_score, start = candidate, score, known
     return best
+
+
+def _under(recipe: str, start: str, context: Context) -> Context:
+    """Return a context in whose record the seed of a recipe is what it starts from."""
+
+    def note(name: str, part: Tunable, parent: str) -> str:
+        theirs = start if parent in ("", "seed") else f"{recipe} {parent}"
+        return context.note(f"{recipe} {name}", part, theirs)
+
+    return replace(context, note=note)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import optuna
+from pydantic import NonNegativeInt, PositiveInt
 
 from crb_dspy.cases import Case
 from crb_dspy.program import Part, Tunable
@@ -12,15 +13,15 @@ from crb_dspy.tuning.demonstrations import SELECTIONS, selected
 from crb_dspy.tuning.wording import CHOICES, worded
 
 
-@estimated(lambda train, validation, trials=10, **_: trials * validation)
+@estimated(lambda train, validation, trials=10, **_: trials * validation, guided=True)
 def factors(
     part: Tunable,
     train: Sequence[Case],
     validation: Sequence[Case],
     context: Context,
     *,
-    trials: int = 10,
-    demonstrations: int = 3,
+    trials: PositiveInt = 10,
+    demonstrations: NonNegativeInt = 3,
 ) -> Tunable:
     """Keep the combination of written choices that scores best on validation cases.
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import dspy
 from gepa.core import engine
+from pydantic import PositiveInt
 
 from crb_dspy.cases import Case
 from crb_dspy.program import Tunable
@@ -30,7 +31,7 @@ def gepa(
     validation: Sequence[Case],
     context: Context,
     *,
-    rounds: int = 6,
+    rounds: PositiveInt = 6,
 ) -> Tunable:
     """Evolve instructions: reflect on mistakes, keep what helps on a Pareto front of cases.
 
@@ -48,19 +49,14 @@ def gepa(
         # It looks before a round only: the last may begin while there is room for a whole one.
         max_metric_calls=most - _round(*sizes) + 1,
         reflection_minibatch_size=min(MINIBATCH, len(train)),
-        instruction_proposer=_Proposer(part, context),
+        instruction_proposer=_Proposer(part, context, student),
         num_threads=context.threads,
         use_merge=False,
-        track_stats=True,
         seed=context.random.getrandbits(30),
         warn_on_score_mismatch=False,
         gepa_kwargs={"stop_callbacks": _stops(context.rounds(rounds))},
     )
     found = optimizer.compile(student, trainset=examples(train), valset=examples(validation))
-    details = found.detailed_results
-    for number, candidate in enumerate(details.candidates):
-        parents = ", ".join(str(p) for p in details.parents[number] if p is not None)
-        context.note(str(number), adopted(part, candidate), parents)
     return adopted(part, found)
 
 
@@ -73,10 +69,12 @@ def _stops(rounds: int) -> list[Any]:
 
 
 class _Proposer:
-    """GEPA's seam for writing instructions."""
+    """GEPA's seam for writing instructions; puts each on record, whatever becomes of it."""
 
-    def __init__(self, part: Tunable, context: Context) -> None:
-        self._context = context
+    def __init__(self, part: Tunable, context: Context, student: dspy.Module) -> None:
+        self._part, self._context, self._student = part, context, student
+        # Names by instructions; those that were not proposed here are the seed's.
+        self._named: dict[tuple[str, ...], str] = {}
         self._about = {
             f"part.{unit}.{label}" if unit else f"part.{label}": ", ".join(module.keys)
             for unit, module in part.units.items()
@@ -90,7 +88,7 @@ class _Proposer:
         components_to_update: Sequence[str],
     ) -> dict[str, str]:
         """Return a new instruction for each predictor named."""
-        return {
+        proposed = {
             name: self._context.proposal(
                 candidate[name],
                 self._about[name],
@@ -99,6 +97,17 @@ class _Proposer:
             )
             for name in components_to_update
         }
+        tried = {**candidate, **proposed}
+        parent = self._named.get(tuple(candidate.values()), "seed")
+        known = self._context.note(f"proposal {len(self._named) + 1}", self._with(tried), parent)
+        self._named.setdefault(tuple(tried.values()), known)
+        return proposed
+
+    def _with(self, instructions: Mapping[str, str]) -> Tunable:
+        changed = self._student.deepcopy()
+        for name, predictor in changed.named_predictors():
+            predictor.signature = predictor.signature.with_instructions(instructions[name])
+        return adopted(self._part, changed)
 
 
 def _told(record: Mapping[str, Any]) -> str:

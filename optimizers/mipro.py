@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import optuna
+from pydantic import NonNegativeInt, PositiveInt
 
 from crb_dspy.cases import Case
 from crb_dspy.program import Demonstration, Part, Tunable
@@ -24,6 +25,7 @@ TIPS = (
 @estimated(
     lambda train, validation, trials=12, **_: train + (trials + 1) * validation,
     reflections=lambda train, validation, candidates=6, **_: candidates,
+    guided=True,
 )
 def mipro(
     part: Tunable,
@@ -31,9 +33,9 @@ def mipro(
     validation: Sequence[Case],
     context: Context,
     *,
-    candidates: int = 6,
-    trials: int = 12,
-    demonstrations: int = 0,
+    candidates: PositiveInt = 6,
+    trials: PositiveInt = 12,
+    demonstrations: NonNegativeInt = 0,
 ) -> Tunable:
     """Keep the proposed instruction, and set of demonstrations, that score best together.
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crb_dspy.models import line as line_module
-from crb_dspy.models.budget import Budget, BudgetSpent, Caps, Reservation
+from crb_dspy.models.budget import Amount, Budget, BudgetSpent, Caps, Reservation
 from crb_dspy.models.engine import Engine
 from crb_dspy.models.line import Line
 from crb_dspy.models.meter import Meter
@@ -61,8 +61,7 @@ def text(body: Body) -> Reply:
 def test_without_caps_nothing_is_refused_and_nothing_shown() -> None:
     budget = Budget()
     spend(budget, 10**9, 10.0**6)
-    assert (budget.left(), budget.spent, budget.caps.any()) == ("", "", False)
-    assert Caps(minutes=1).any()
+    assert (budget.left(), budget.spent) == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -99,9 +98,33 @@ def test_what_is_left_is_said_in_a_line() -> None:
     spend(budget, 16_600, 0.25)
     shown = "49 of 50 calls, 3,400 of 20,000 tokens, $1.25 of $1.50, 7 of 10 minutes left"
     assert budget.left() == shown
-    with budget.holding(calls=40, tokens=3_000, minutes=8):
+    with budget.holding(Amount(40, 3_000, minutes=8)):
         kept = "9 of 50 calls, 400 of 20,000 tokens, $1.25 of $1.50, 0 of 10 minutes left"
         assert budget.left() == kept
+
+
+def test_dollars_and_minutes_are_foretold_by_what_calls_took() -> None:
+    now = [0.0]
+    budget = Budget(Caps(usd=3.0, minutes=6), clock=lambda: now[0])
+    for _ in range(7):
+        spend(budget, 1, 0.1)
+    assert budget.expected(10) == Amount(usd=1.0, minutes=2.0)
+    spend(budget, 1, 0.1)
+    now[0] = 120.0
+    told = budget.expected(4)
+    assert told.usd == pytest.approx(0.4)
+    assert told.minutes == 1.0
+
+
+def test_time_that_runs_out_while_nothing_is_asked_ends_a_phase() -> None:
+    now = [0.0]
+    budget = Budget(Caps(minutes=2), clock=lambda: now[0])
+    with budget.holding(Amount(minutes=1)) as phase:
+        budget.check(phase)
+        now[0] = 60.0
+        with pytest.raises(BudgetSpent, match=r"--max-minutes 2 reached \(1 kept back\)"):
+            budget.check(phase)
+    spend(budget)
 
 
 def test_a_call_that_failed_counts_as_a_call() -> None:
@@ -143,7 +166,7 @@ def test_a_phase_that_ended_refuses_small_calls_too() -> None:
 
 def test_what_a_search_keeps_back_is_there_for_the_test() -> None:
     budget = Budget(Caps(calls=5))
-    with budget.holding(calls=2):
+    with budget.holding(Amount(calls=2)):
         for _ in range(3):
             spend(budget)
         with pytest.raises(BudgetSpent, match=r"--max-calls 5 reached \(2 kept back\)"):
@@ -166,7 +189,7 @@ def test_threads_left_over_from_a_search_may_not_spend_what_the_test_needs() -> 
         except BudgetSpent as error:
             results.append(str(error))
 
-    with budget.holding(calls=2):
+    with budget.holding(Amount(calls=2)):
         # The threads of DSPy get its settings, but no other context.
         executor = dspy.utils.parallelizer.ParallelExecutor(num_threads=2, timeout=0)
         run = contextvars.copy_context().run

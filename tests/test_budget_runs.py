@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 
 from crb_dspy.catalog import names
 from crb_dspy.errors import UserError
+from crb_dspy.running.estimate import affordable, kept_back
 from tests.fake_server import serving
 from tests.made_run import home
+from tests.made_search import made_plan, made_split
 from tests.scoring_reply import sample
 
 FILES = {"program.json", "prompts.md", "cells.jsonl", "candidates.jsonl", "report.html"}
@@ -89,6 +92,34 @@ def test_a_search_without_end_is_stopped_with_the_best_so_far(
         own = [row for row in rows if row["part"] == part and row["validation"] is not None]
         best = max(own, key=lambda row: row["validation"])
         assert ("taken (no gate)" in _verdict(printed, part)) == (best is not own[0])
+
+
+def test_a_cap_of_dollars_leaves_what_judging_takes(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(HEEDLESS)
+    few = ["--limit", 12, "--threads", 4, "--force", "--optimizer", "./mine.py:recipe"]
+    dear = ["--model", "openai/gpt-4o-mini", "--max-usd", 0.01, "--set", "gate=1"]
+    with serving(sample()) as server, home(tmp_path) as place:
+        place.compile(server, *few, *dear)
+        (run,) = place.runs()
+        cells = place.rows("cells.jsonl")
+    assert re.match(r"--max-usd 0.01 reached \(0\.\d+ kept back\)", run.data.tags["stopped"])
+    assert 0.005 < run.data.metrics["cost/usd"] <= 0.01
+    assert len(cells) == 2 * 3
+    assert not [row for row in cells if row["error"] or row["error_baseline"]]
+
+
+def test_room_for_a_search_is_shared_with_those_to_come() -> None:
+    split = made_split(["GI"], validation=12)
+    shares = []
+    for cap in range(100, 2000, 20):
+        planned = made_plan(split, max_calls=cap, options={"trials": 20})
+        sides, later = planned.sides(split), [split] * 4
+        kept = kept_back(planned, sides, later).calls
+        shares.append(affordable(planned, sides, later, asked=16))
+        assert 5 * shares[-1] * 20 * len(sides.choose) + kept + 16 <= max(cap, kept + 16) + 1e-6
+    assert shares == sorted(shares)
+    assert (shares[0], shares[-1]) == (0.0, 1.0)
+    assert max(b - a for a, b in pairwise(shares)) < 0.05
 
 
 def _verdict(printed: str, part: str) -> str:

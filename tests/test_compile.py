@@ -16,7 +16,8 @@ from typing import Any
 import mlflow
 import pytest
 
-from crb_dspy.errors import UserError
+from crb_dspy import compile as command
+from crb_dspy.errors import RunError, UserError
 from tests.fake_server import Body, FakeServer, Reply, asked_keys, empty, serving
 from tests.made_run import home
 from tests.scoring_reply import sample
@@ -123,7 +124,10 @@ def test_the_run_holds_its_parameters_metrics_and_artefacts(survived: Any) -> No
         assert name in run.data.metrics
     kept = {path.name for path in folder.glob("mlruns/artifacts/*/artifacts/*")}
     assert kept >= {"experiment.toml", "split.json", "program.json", "prompts.md", "cells.json"}
-    assert kept >= {"candidates.jsonl", "report.html", "cells.jsonl"}
+    assert kept >= {"candidates.jsonl", "candidates.json", "report.html", "cells.jsonl"}
+    shown = json.loads(run.data.tags["mlflow.loggedArtifacts"])
+    assert [table["path"] for table in shown] == ["cells.json", "candidates.json"]
+    assert run.data.params["few_shot"] in ("True", "False")
 
 
 def test_every_part_is_a_run_below_it_with_its_outcome(survived: Any) -> None:
@@ -133,6 +137,9 @@ def test_every_part_is_a_run_below_it_with_its_outcome(survived: Any) -> None:
     assert {part.data.params["outcome"] for part in parts} <= {"no gain shown", "improved",
                                                                "worse, kept the seed"}  # fmt: skip
     assert all(part.data.metrics["gate/p"] <= 1 for part in parts)
+    for part in parts:
+        low, gain, high = (part.data.metrics[f"gate/{n}"] for n in ("low", "difference", "high"))
+        assert low <= gain <= high
 
 
 def test_no_key_is_kept_anywhere(survived: Any) -> None:
@@ -232,11 +239,20 @@ def test_an_interrupted_run_is_killed_and_legible(tmp_path: Path, stop: signal.S
         (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
         (["--data", "$NOT_SET_ANYWHERE/x.jsonl"], "set the environment variable"),
         (["none.toml"], "none.toml: no such experiment file"),
+        (["--set", "options.trials=abc"], "'trials' = 'abc': input should be a valid integer"),
+        (["--set", "options.trials=0"], "'trials' = 0: input should be greater than 0"),
+        (["--program", "./broken.py:P"], "program 'broken.py': SyntaxError: '(' was never closed"),
+        (["--optimizer", "./lost.py:f"], "optimizer 'lost.py': ModuleNotFoundError: No module"),
+        (["--out", "taken"], "taken/quickstart-"),
+        (["--categories", "all", "--set", "context=512"], "context = 512: an answer alone may"),
     ],
 )
 def test_a_mistake_is_one_line_and_asks_nothing(
     tmp_path: Path, arguments: list[str], message: str
 ) -> None:
+    (tmp_path / "broken.py").write_text("class P(")
+    (tmp_path / "lost.py").write_text("import nowhere_to_be_found")
+    (tmp_path / "taken").write_text("a file")
     with serving() as server, home(tmp_path) as place:
         with pytest.raises(UserError) as caught:
             place.compile(server, *arguments)
@@ -244,6 +260,20 @@ def test_a_mistake_is_one_line_and_asks_nothing(
         assert not (tmp_path / "mlruns/out").exists()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_cap_in_dollars_needs_a_price(tmp_path: Path) -> None:
+    few = ["--model", "openai/unheard-of", "--max-usd", "5"]
+    with home(tmp_path), pytest.raises(UserError, match="no price is known for 'openai/unheard-of"):
+        command.main(few)
+
+
+def test_a_model_that_answers_nothing_of_use_is_no_result(tmp_path: Path) -> None:
+    prose = serving(lambda body: "I am sorry." if "Task: " in str(body) else '{"answer": []}')
+    with prose as server, home(tmp_path) as place:
+        with pytest.raises(RunError, match=r"about no cell of the baseline; \d+ times: "):
+            place.compile(server)
+        assert place.runs()[0].info.status == "FAILED"
 
 
 def test_a_mistake_ends_the_command_with_2_and_one_line(tmp_path: Path) -> None:
@@ -310,6 +340,9 @@ def test_demonstrations_replace_the_seed_only_if_fresh_cases_show_a_gain(
         place.compile(server, *LABELED, f"gate={gate}")
         written = (place.out / "prompts.md").read_text()
         shown = "Examples, from other patients" in written
+        (run,) = place.runs()
+        assert run.data.params["few_shot"] == str(gate == 1)
+        assert run.data.metrics["test/improved_parts"] == 0
     printed = capsys.readouterr().out
     assert shown == ("(tuned)" in written) == (gate == 1)
     said = "taken (no gate)" if gate == 1 else "no gain shown: "

@@ -227,7 +227,10 @@ def test_gepa_keeps_the_proposal_that_helps() -> None:
     result = with_options("gepa", 0, model)
     assert "style " in result.prompt()
     rows = result.candidates("GI")
-    assert {row["parent"] for row in rows if row["candidate"] not in ("seed",)} & {"0"}
+    names = [row["candidate"] for row in rows]
+    assert names[:2] == ["seed", "proposal 1"]
+    assert {row["parent"] for row in rows[1:]} <= set(names)
+    assert rows[1]["parent"] == "seed"
 
 
 def test_simba_keeps_what_helps_on_validation() -> None:
@@ -236,11 +239,16 @@ def test_simba_keeps_what_helps_on_validation() -> None:
 
 
 def test_chain_starts_each_recipe_from_the_best_so_far() -> None:
-    model = scoring([*SPLIT.train, *SPLIT.validation], better="Quote nothing twice.")
+    model = scoring([*SPLIT.train, *SPLIT.validation], better=LEARNT)
     result = with_options("chain", 0, model, recipes=["labeled", "factors"])
-    assert "Quote nothing twice." in result.prompt()
-    named = [row["candidate"] for row in result.candidates("GI")]
-    assert "seed" in named
+    assert LEARNT in result.prompt()
+    seed, shown, *later = result.candidates("GI")
+    assert (seed["candidate"], shown["parent"]) == ("seed", "seed")
+    assert len(later) > 3
+    for row in later:
+        assert row["candidate"].startswith("factors ")
+        assert row["parent"] == shown["candidate"]
+        assert row["prompt"][0]["demonstrations"]
 
 
 @pytest.mark.parametrize("recipes", [["labelled"], ["chain"]])
@@ -250,7 +258,7 @@ def test_chain_refuses_what_is_no_other_recipe(recipes: list[str]) -> None:
 
 
 def test_the_share_of_a_part_bounds_its_candidates() -> None:
-    context = seam.Context(lambda *_: [], random.Random(0), lambda *_: None)
+    context = seam.Context(lambda *_: [], random.Random(0), lambda *_: "")
     shares = {0.0: 1, 0.5: 3, 0.99: 5, 1.0: 6, 1.5: 9}
     assert {share: replace(context, share=share).rounds(6) for share in shares} == shares
 
@@ -279,7 +287,7 @@ def raced(mine: Callable[[int], float], cases: int = 30) -> tuple[float, int]:
         asked = max(asked, len(about))
         return [seam.Answer(mine(many.index(c)), {}) for c in about]
 
-    context = seam.Context(answers, random.Random(0), lambda *_: None)
+    context = seam.Context(answers, random.Random(0), lambda *_: "")
     other = seed.with_instruction("Quote naught.")
     return context.trial("other", other, many, "seed", seed), asked
 

@@ -89,7 +89,7 @@ def test_advice_comes_from_mistakes_of_all_parts() -> None:
 
 
 def proposal(written: str, old: str = OLD) -> str:
-    context = Context(lambda *_: [], random.Random(0), lambda *_: None)
+    context = Context(lambda *_: [], random.Random(0), lambda *_: "")
     with fake_model(lambda _: FORM.format(written)):
         return context.proposal(old, "GI", [], "tip")
 
@@ -108,7 +108,7 @@ def test_nothing_usable_leaves_the_old_instruction() -> None:
 
 def test_equal_questions_are_asked_anew_and_a_repeated_run_gets_the_same() -> None:
     def told(seed: int) -> list[str]:
-        context = Context(lambda *_: [], random.Random(seed), lambda *_: None)
+        context = Context(lambda *_: [], random.Random(seed), lambda *_: "")
         return [context.proposal(OLD, "GI", [], "tip") for _ in range(3)]
 
     count = iter(range(100))

@@ -24,16 +24,12 @@ from tests.made_run import Home, empty_store, home
 from tests.scoring_reply import sample
 
 FEW = ["--limit", 16, "--categories", "GI", "--optimizer", "factors", "--force"]
-WRITTEN = ("program.json", "prompts.md", "report.html")
+WRITTEN = ("program.json", "prompts.md", "report.html", "candidates.jsonl", "cells.jsonl")
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """All that a run found, as bytes, without what answers from the cache did not cost again."""
-    free = {"calls": 0, "tokens": 0}
-    rows = [json.loads(row) for row in (folder / "candidates.jsonl").read_text().splitlines()]
-    found: dict[str, Any] = {name: (folder / name).read_bytes() for name in WRITTEN}
-    cells = (folder / "cells.jsonl").read_bytes()
-    return {**found, "candidates.jsonl": [row | free for row in rows], "cells.jsonl": cells}
+    """All that a run found, as bytes."""
+    return {name: (folder / name).read_bytes() for name in WRITTEN}
 
 
 def metrics(run: Any) -> dict[str, float]:
@@ -223,6 +219,29 @@ def test_a_changed_data_set_is_refused(stopped: tuple[Home, FakeServer]) -> None
     assert server.bodies == []
 
 
+def test_a_changed_schema_or_recipe_of_ones_own_is_refused(tmp_path: Path) -> None:
+    schema, recipe = tmp_path / "mine.toml", tmp_path / "mine.py"
+    schema.write_text(
+        '[[category]]\nkey = "GI"\ntitle = "Bowel"\nguidance = "pain"\ninstruction = "Quote."\n'
+    )
+    recipe.write_text("def recipe(part, train, validation, context):\n    return part\n")
+    own = ["--data", "own.jsonl", "--optimizer", "./mine.py:recipe", "--set", "schema=mine.toml"]
+    lines = [
+        {"id": f"c{n}", "sections": {"R": f"Case {n}: pain."}, "gold": {"GI": ["pain"]}}
+        for n in range(12)
+    ]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with serving(lambda _: '{"GI": ["pain"]}') as server, home(tmp_path) as place:
+        place.compile(server, *own)
+        recipe.write_text(recipe.read_text() + "# changed\n")
+        with pytest.raises(UserError, match="file of the optimizer: '"):
+            place.compile(server, *own, "--resume")
+        recipe.write_text(recipe.read_text().removesuffix("# changed\n"))
+        schema.write_text(schema.read_text().replace('"pain"', '"aches"'))
+        with pytest.raises(UserError, match="schema's text: '"):
+            place.compile(server, *own, "--resume")
+
+
 def test_a_changed_endpoint_is_refused_before_it_is_asked(
     stopped: tuple[Home, FakeServer],
 ) -> None:
@@ -270,19 +289,20 @@ def test_a_finished_run_is_gone_through_again_and_not_written_to(tmp_path: Path)
 NOW = {"seed": 0, "options": {"trials": 3}, "data set": "abc"}
 
 
-def test_what_is_begun_can_be_gone_on_with_until_it_is_finished(tmp_path: Path) -> None:
-    assert resume.begun(tmp_path, NOW, must=False) is None
-    resume.write(tmp_path, NOW, "run-1", finished=False)
-    assert resume.begun(tmp_path, NOW, must=True) == "run-1"
-    assert resume.begun(tmp_path, NOW | {"seed": 1}, must=False) is None
-    resume.write(tmp_path, NOW, "run-1", finished=True)
-    assert resume.begun(tmp_path, NOW, must=True) is None
+def test_the_same_question_finds_its_run_again(tmp_path: Path) -> None:
+    assert resume.then(tmp_path, NOW) is None
+    for finished in (False, True):
+        resume.write(tmp_path, NOW, "run-1", finished=finished)
+        state = resume.then(tmp_path, NOW, must=True)
+        assert state is not None
+        assert (state["mlflow"], state["finished"]) == ("run-1", finished)
+    assert resume.then(tmp_path, NOW | {"seed": 1}) is None
 
 
 @pytest.mark.parametrize("torn", ["", "{", "[]", '{"inputs": {}}', '"run"', "\x00"])
 def test_a_torn_file_is_no_run(tmp_path: Path, torn: str) -> None:
     (tmp_path / resume.NAME).write_text(torn)
-    assert resume.begun(tmp_path, NOW, must=False) is None
+    assert resume.then(tmp_path, NOW) is None
 
 
 def test_every_change_is_named() -> None:

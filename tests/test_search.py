@@ -142,9 +142,9 @@ def test_a_recipe_that_raises_costs_its_own_part_only() -> None:
     assert set(outcomes(run(broken)).values()) == {why}
 
 
-@pytest.mark.parametrize("optimizer", ["mipro", "factors"])
+@pytest.mark.parametrize("optimizer", ["mipro", "factors", "gepa", "bootstrap", "simba", "chain"])
 def test_shared_guidance_is_tried_by_every_part(optimizer: str) -> None:
-    options = {"trials": 12}
+    options = {"trials": 12} if optimizer in ("mipro", "factors") else {}
     result = searched(optimizer, shared=True, options=options)
     asked = [p for p in result.reflections if "[[ ## advice ## ]]" in p]
     assert len(asked) == 1

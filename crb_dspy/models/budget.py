@@ -10,6 +10,8 @@ from dataclasses import astuple, dataclass, field
 
 # The name under which DSPy's settings, which every worker thread gets, carry the phase.
 _CARRIED = "budget_phase"
+# Calls from which the dollars and minutes of others are foretold, at least.
+KNOWN = 8
 _SHOWN = (
     "{:,} of {:,} calls",
     "{:,} of {:,} tokens",
@@ -30,10 +32,6 @@ class Caps:
     tokens: int | None = None
     usd: float | None = None
     minutes: float | None = None
-
-    def any(self) -> bool:
-        """Say whether anything is capped."""
-        return any(cap is not None for cap in astuple(self))
 
 
 @dataclass(frozen=True)
@@ -77,15 +75,21 @@ class Reservation:
 class Budget:
     """Reserves before each call and settles after it, so that no cap is overrun; thread-safe.
 
-    `clock` gives seconds. A call that exceeds its own reservation, since its prompt was
-    estimated too low, is all that can take a total beyond its cap.
+    `spent` is what the same run had spent before, `clock` gives seconds. A call that exceeds its
+    own reservation, since its prompt was estimated too low, is all that can take a total beyond
+    its cap.
     """
 
-    def __init__(self, caps: Caps | None = None, clock: Callable[[], float] = time.monotonic):
+    def __init__(
+        self,
+        caps: Caps | None = None,
+        spent: Amount | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.caps = caps or Caps()
         self._clock, self._started = clock, clock()
         self._changed = threading.Condition()
-        self._spent, self._reserved = Amount(), set[Reservation]()
+        self._spent, self._reserved = spent or Amount(), set[Reservation]()
         self._phases = [Phase()]
         self._first_end = ""
 
@@ -125,6 +129,11 @@ class Budget:
             self._reserved.add(reservation)
             return reservation
 
+    def check(self, phase: Phase) -> None:
+        """BudgetSpent if the phase is over, or its time is."""
+        with self._changed:
+            self._end_if(phase, Amount())
+
     def settle(self, reservation: Reservation, tokens: int = 0, usd: float = 0.0) -> None:
         """Enter what a call really took, in place of what was set aside; failed calls count too."""
         with self._changed:
@@ -133,16 +142,14 @@ class Budget:
             self._changed.notify_all()
 
     @contextmanager
-    def holding(
-        self, calls: int = 0, tokens: int = 0, usd: float = 0.0, minutes: float = 0.0
-    ) -> Iterator[Phase]:
+    def holding(self, amount: Amount) -> Iterator[Phase]:
         """Lower every cap by an amount while inside: a search may not use what the test needs.
 
         Reaching a lowered cap ends the phase only; threads left over from it stay refused.
         """
         import dspy
 
-        phase = Phase(Amount(calls, tokens, usd, minutes))
+        phase = Phase(amount)
         with self._changed:
             self._phases.append(phase)
         try:
@@ -153,6 +160,24 @@ class Budget:
                 self._phases.remove(phase)
                 phase.ended = phase.ended or "this phase of the run is over"
                 self._changed.notify_all()
+
+    @property
+    def minutes(self) -> float:
+        """The minutes that the run has taken up to now."""
+        with self._changed:
+            return self._now().minutes
+
+    def expected(self, calls: int) -> Amount:
+        """Return what so many more calls may take in dollars and minutes, as calls did up to now.
+
+        A third of the cap as long as a handful of calls tells too little.
+        """
+        with self._changed:
+            now = self._now()
+        if now.calls >= KNOWN:
+            return Amount(usd=now.usd * calls / now.calls, minutes=now.minutes * calls / now.calls)
+        caps = self.caps
+        return Amount(usd=(caps.usd or 0.0) / 3, minutes=(caps.minutes or 0.0) / 3)
 
     def left(self) -> str:
         """Say for a progress line what is left of each cap, "" without caps."""

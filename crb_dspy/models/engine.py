@@ -6,12 +6,12 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from dspy.lm15 import Request, Response
 
-from crb_dspy.models import tally
 from crb_dspy.models.budget import Budget, Phase
 from crb_dspy.models.line import GLANCE, TRANSIENT, Line, ModelGone, is_refusal
 from crb_dspy.models.meter import Meter
@@ -83,7 +83,7 @@ class Engine:
         """Wait for the answer to an equal request, None if it failed."""
         while not flight.over.wait(GLANCE):
             self.line.check()
-            phase.check()
+            self.budget.check(phase)
         return flight.response
 
     def _answered(self, request: Request, phase: Phase, retries: int) -> Response:
@@ -96,11 +96,11 @@ class Engine:
                     continue
                 if failed >= retries:
                     raise
-            self.line.pause(failed, phase.check)
+            self.line.pause(failed, partial(self.budget.check, phase))
             failed += 1
 
     def _attempt(self, request: Request, phase: Phase) -> Response:
-        with self.line.slot(phase.check):
+        with self.line.slot(partial(self.budget.check, phase)):
             connected = self.line.connected()
             reservation = self.budget.reserve(*self._most(request, connected), phase)
             tokens, dollars, started = 0, 0.0, time.perf_counter()
@@ -156,7 +156,6 @@ class Engine:
             usd=dollars,
             seconds=seconds,
         )
-        tally.count(sent + written)
         return sent + written
 
 

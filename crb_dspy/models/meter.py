@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
 
@@ -45,7 +46,9 @@ class Usage:
 
 
 class Meter:
-    """Counts what all threads ask of a model."""
+    """Counts what all threads ask of a model, and passes each amount on to `told`."""
+
+    told: Callable[[Mapping[str, float]], None] = staticmethod(lambda amounts: None)
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -56,6 +59,7 @@ class Meter:
         with self._lock:
             for name, amount in amounts.items():
                 self._totals[name] += amount
+        self.told(amounts)
 
     @property
     def usage(self) -> Usage:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dspy
 from dspy.lm15 import Config, InvalidRequestError, Message, Request, UnsupportedFeatureError
@@ -17,10 +18,12 @@ from dspy.utils.exceptions import LMConfigurationError
 
 from crb_dspy.cases import fingerprint
 from crb_dspy.errors import CrbError, UserError, one_line
+from crb_dspy.models import tally
 from crb_dspy.models.budget import Budget
 from crb_dspy.models.engine import Engine, ModelGone, estimated_tokens
 from crb_dspy.models.line import Line
 from crb_dspy.models.meter import Meter
+from crb_dspy.models.wire import price
 
 # LiteLLM would fetch its price list at import.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -123,12 +126,12 @@ class Model:
         """
         dspy.configure_cache(disk_cache_dir=str(self._cache), restrict_pickle=True)
         answered = self._cache / self.identity / "answered.json"
-        if answered.is_file():
+        try:
             self.engine.supports_response_schema = json.loads(answered.read_text())["structured"]
-            return
-        self._check()
-        answered.parent.mkdir(exist_ok=True)
-        answered.write_text(json.dumps({"structured": self.engine.supports_response_schema}))
+        except (OSError, ValueError):  # never asked, or killed just then
+            self._check()
+            answered.parent.mkdir(exist_ok=True)
+            answered.write_text(json.dumps({"structured": self.engine.supports_response_schema}))
 
     def close(self) -> None:
         """Stop the embedded server, if one was started."""
@@ -212,9 +215,18 @@ class _Asked(BaseCallback):  # type: ignore[misc]
         """Count one request."""
         self._meter.add(asked=1)
 
-    def on_lm_end(self, call_id: str, outputs: object, exception: Exception | None = None) -> None:
-        """Count a request that came to nothing."""
+    def on_lm_end(self, call_id: str, outputs: Any, exception: Exception | None = None) -> None:
+        """Count a request that came to nothing, and what an answer took, from the cache or not."""
         self._meter.add(lost=int(exception is not None))
+        usage = getattr(outputs, "usage", None)
+        tally.count((usage.input_tokens or 0) + (usage.output_tokens or 0) if usage else 0)
+
+
+def priced(settings: Settings) -> bool:
+    """Say whether it is known what a model's calls cost; those on this machine cost nothing."""
+    local = settings.model.startswith(("local/", "ollama"))
+    here = urlsplit(settings.api_base or "").hostname in ("127.0.0.1", "localhost", "::1")
+    return local or here or price(settings.model, 1000, 1000) > 0
 
 
 def _key(settings: Settings) -> dict[str, str]:

@@ -9,14 +9,14 @@ from contextvars import ContextVar
 
 
 class Tally:
-    """Calls that reached a model, and their tokens, sent and generated."""
+    """Requests and their tokens, sent and generated, whether a model or its cache answered."""
 
     def __init__(self) -> None:
         self.calls = self.tokens = 0
         self._lock = threading.Lock()
 
     def add(self, tokens: int) -> None:
-        """Count one call."""
+        """Count one request."""
         with self._lock:
             self.calls += 1
             self.tokens += tokens
@@ -27,7 +27,7 @@ _CURRENT: ContextVar[Tally | None] = ContextVar("tally", default=None)
 
 @contextmanager
 def tallied() -> Iterator[Tally]:
-    """Count the calls made inside; threads must be given a copy of the context."""
+    """Count the requests made inside; threads must be given a copy of the context."""
     tally = Tally()
     token = _CURRENT.set(tally)
     try:
@@ -37,6 +37,6 @@ def tallied() -> Iterator[Tally]:
 
 
 def count(tokens: int) -> None:
-    """Count one call for whoever asked, if anyone counts."""
+    """Count one request for whoever asked, if anyone counts."""
     if tally := _CURRENT.get():
         tally.add(tokens)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from crb_dspy import recipe
 from crb_dspy.cases import Split
+from crb_dspy.models.budget import Amount
 from crb_dspy.models.engine import estimated_tokens
 from crb_dspy.program import Part
 from crb_dspy.running.plan import Plan, Sides
@@ -52,7 +53,7 @@ def of_phase(phases: list[Phase], name: str) -> int:
     return sum(phase.calls or 0 for phase in phases if phase.name == name)
 
 
-def kept_back(planned: Plan, sides: Sides, later: Sequence[Split]) -> tuple[int, int]:
+def kept_back(planned: Plan, sides: Sides, later: Sequence[Split]) -> Amount:
     """Return the calls and tokens that a search must leave for judging, its own and later ones."""
     gated = len(sides.test) + 2 * len(sides.confirm)
     to_come = [planned.sides(split) for split in later]
@@ -60,14 +61,15 @@ def kept_back(planned: Plan, sides: Sides, later: Sequence[Split]) -> tuple[int,
     parts = list(planned.program.parts.values())
     calls = cases * len(parts)
     # A tuned prompt has demonstrations and is longer than its seed, and answers come on top.
-    return calls, round(LONGER * calls * prompt_tokens(parts, planned))
+    return Amount(calls, round(LONGER * calls * prompt_tokens(parts, planned)))
 
 
 def affordable(planned: Plan, sides: Sides, later: Sequence[Split], asked: int) -> float:
     """Return what share of a search's estimate its caps leave room for, at most 1.
 
-    `asked` counts what was asked up to now, from the cache or not: a run that goes on with a
-    broken one must come to the same share.
+    Searches to come are to have as much. `asked` counts what was asked up to now, from the cache
+    or not: a run that goes on with a broken one must come to the same share. That rules out
+    dollars and minutes, whose caps only end a search.
     """
     parts, experiment = list(planned.program.parts.values()), planned.experiment
     sizes, options = (len(sides.train), len(sides.choose)), experiment.options
@@ -75,13 +77,14 @@ def affordable(planned: Plan, sides: Sides, later: Sequence[Split], asked: int) 
         planned.recipe, *sizes, options
     )
     wanted, each = max(1, one * len(parts)), prompt_tokens(parts, planned)
-    calls, tokens = kept_back(planned, sides, later)
-    left = [1.0]
+    kept = kept_back(planned, sides, later)
+    rooms = []
     if experiment.max_calls is not None:
-        left.append((experiment.max_calls - calls - asked) / wanted)
+        rooms.append((experiment.max_calls - kept.calls - asked) / wanted)
     if experiment.max_tokens is not None:
-        left.append((experiment.max_tokens - tokens - asked * each) / (wanted * each * LONGER))
-    return max(0.0, min(left)) / (len(later) + 1 if min(left) < 1 else 1)
+        left = experiment.max_tokens - kept.tokens - asked * each
+        rooms.append(left / (wanted * each * LONGER))
+    return max(0.0, min([1.0, *(room / (len(later) + 1) for room in rooms)]))
 
 
 def _split_phases(planned: Plan, sides: Sides) -> list[Phase]:
@@ -92,8 +95,9 @@ def _split_phases(planned: Plan, sides: Sides) -> list[Phase]:
     one = recipe.calls(planned.recipe, *sizes, options)
     thoughts = recipe.reflections(planned.recipe, *sizes, options) * count
     shared = planned.experiment.shared
-    # Guidance comes from what the seeds make of the training cases.
-    tuning = None if one is None else (one + len(sides.train) * shared) * count
+    # Guidance comes from what the seeds make of the training cases, and is met by validation.
+    met = 0 if recipe.guided(planned.recipe) else len(sides.choose)
+    tuning = None if one is None else (one + (len(sides.train) + met) * shared) * count
     chosen = len(sides.choose) * count
 
     def task(name: str, calls: int | None) -> Phase:

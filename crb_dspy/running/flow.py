@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,19 @@ from crb_dspy import tracking
 from crb_dspy.cases import Case, Split, fingerprint
 from crb_dspy.config import Experiment
 from crb_dspy.errors import RunError, UserError
-from crb_dspy.evaluation import Row, evaluate
+from crb_dspy.evaluation import UNASKED, Row, evaluate
 from crb_dspy.models.budget import Budget, BudgetSpent, Caps
 from crb_dspy.models.engine import ModelGone
-from crb_dspy.models.reach import Model, Settings, hush
+from crb_dspy.models.meter import Usage
+from crb_dspy.models.reach import Model, Settings, hush, priced
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.prompt import ReportFirst
-from crb_dspy.running import artifacts, resume
+from crb_dspy.running import artifacts, journal, resume
 from crb_dspy.running.estimate import LONGER, Phase, affordable, estimate, kept_back, total
 from crb_dspy.running.plan import Plan
 from crb_dspy.running.record import record
 from crb_dspy.running.result import Result, difference, fair
-from crb_dspy.running.stages import Stages
+from crb_dspy.running.stages import Stages, Truth
 from crb_dspy.tuning import contamination
 from crb_dspy.tuning.contamination import Hit
 from crb_dspy.tuning.search import Search, Tuned
@@ -38,11 +40,12 @@ THOUGHT = 1000
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a run by role, and the budget that they share."""
+    """The models of a run by role, their budget, and what they were asked before it broke off."""
 
     task: Model
     reflection: Model
     budget: Budget
+    earlier: Mapping[str, Usage] = field(default_factory=dict)
 
     @property
     def roles(self) -> dict[str, Model]:
@@ -55,12 +58,20 @@ def run(planned: Plan, *, must_resume: bool = False) -> Result:
 
     `must_resume`: UserError unless it goes on with the very same run.
     """
-    phases = estimate(planned)
+    phases, experiment = estimate(planned), planned.experiment
     check_caps(planned, phases)
-    if must_resume:
-        resume.begun(folder_of(planned.experiment), asked_of(planned), must=True)
-    with opened(planned.experiment) as models:
-        return carried_out(planned, models, phases)
+    folder, asked = folder_of(experiment), asked_of(planned)
+    then = resume.then(folder, asked, must=must_resume)
+    e = experiment
+    caps = Caps(e.max_calls, e.max_tokens, e.max_usd, e.max_minutes)
+    with journal.held(folder) as spent:
+        if then is None:
+            spent.restart()
+        # Caps are those of a run, however often it is broken off; what it cost is told once.
+        budget = Budget(caps, spent.spent)
+        earlier = spent.usages if then and not then["finished"] else {}
+        with opened(experiment, budget, spent) as models:
+            return carried_out(planned, replace(models, earlier=earlier), phases)
 
 
 def folder_of(experiment: Experiment) -> Path:
@@ -76,17 +87,21 @@ def asked_of(planned: Plan) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(experiment: Experiment, budget: Budget | None = None) -> Iterator[Models]:
+def opened(
+    experiment: Experiment, budget: Budget, spent: journal.Journal | None = None
+) -> Iterator[Models]:
     """Reach the models of an experiment, within one budget for all roles."""
     hush()
     e = experiment
-    budget = budget or Budget(Caps(e.max_calls, e.max_tokens, e.max_usd, e.max_minutes))
     task = Model(_settings(e), CACHE, budget)
     reflection = Model(_reflection_settings(e), CACHE, budget, role="reflection", beside=task)
+    models = Models(task, reflection, budget)
+    if spent:
+        spent.follow({role: model.meter for role, model in models.roles.items()}, budget)
     try:
         task.open()
         reflection.open()
-        yield Models(task, reflection, budget)
+        yield models
     except BudgetSpent as error:
         raise RunError(f"{error}: too little to judge anything; raise it") from error
     except ModelGone as error:
@@ -100,7 +115,8 @@ def carried_out(planned: Plan, models: Models, phases: list[Phase]) -> Result:
     """Carry a plan out with models that are open."""
     experiment, started = planned.experiment, time.monotonic()
     folder, asked = folder_of(experiment), asked_of(planned)
-    again = resume.begun(folder, asked, must=False)
+    then = resume.then(folder, asked)
+    again = str(then["mlflow"]) if then and not then["finished"] else None
     kept = artifacts.write_inputs(folder, experiment, planned.split)
     stages = Stages({role: model.meter for role, model in models.roles.items()}, phases)
     benchmark = f"{planned.schema.name}: {Path(experiment.data).stem}"
@@ -142,13 +158,16 @@ def _outcome(
 ) -> Outcome:
     sides = planned.sides(split)
     baseline = _judged(planned, planned.program, sides.test, stages, "baseline")
-    calls, tokens = kept_back(planned, sides, later)
+    _answered(baseline)
+    kept = kept_back(planned, sides, later)
+    # As long as its calls take, in tokens, does a tuned prompt also take in time.
+    kept += models.budget.expected(round(LONGER * kept.calls))
     search = Search(
         planned,
         sides,
         models.budget,
         stages,
-        holding=lambda: models.budget.holding(calls=calls, tokens=tokens),
+        holding=lambda: models.budget.holding(kept),
         affordable=lambda: affordable(planned, sides, later, stages.asked),
         reflection=models.reflection.lm,
     )
@@ -168,6 +187,14 @@ def _judged(
         return evaluate(program, cases, threads=threads, progress=progress)
 
 
+def _answered(rows: list[Row]) -> None:
+    """RunError if not one cell was answered: no score is made of failures."""
+    errors = [row.error for row in rows if not row.error.startswith(UNASKED)]
+    if errors and all(row.error and not row.salvaged for row in rows):
+        ((most, count),) = Counter(errors).most_common(1)
+        raise RunError(f"the model answered about no cell of the baseline; {count} times: {most}")
+
+
 def _result(
     outcomes: list[Outcome],
     models: Models,
@@ -183,7 +210,10 @@ def _result(
     )
     if not baseline:
         raise RunError(f"{models.budget.spent}: not one test case could be judged; raise it")
-    usage = {role: model.meter.usage for role, model in models.roles.items()}
+    before = models.earlier
+    usage = {
+        role: before.get(role, Usage()) + model.meter.usage for role, model in models.roles.items()
+    }
     return Result(
         baseline,
         tuned,
@@ -193,7 +223,7 @@ def _result(
         models.budget.spent,
         [leak for outcome in outcomes for leak in outcome.leaks],
         usage,
-        stages.truths(),
+        [*stages.truths(), *(Truth("earlier", role, None, None, u) for role, u in before.items())],
         seconds,
         folder,
         run_id,
@@ -201,7 +231,7 @@ def _result(
 
 
 def check_caps(planned: Plan, phases: list[Phase]) -> None:
-    """UserError where judging alone would be beyond a cap."""
+    """UserError where judging alone would be beyond a cap, or a cap would hold nothing."""
     judging = [p for p in phases if p.name in ("check", "baseline", "gate", "test")]
     calls, tokens = total(judging)
     # Estimates are on the safe side: no more is refused than surely cannot be done.
@@ -213,6 +243,14 @@ def check_caps(planned: Plan, phases: list[Phase]) -> None:
                 f"max_{name} = {most}: judging alone may take {least} {name}; raise it, or "
                 "lower limit"
             )
+    experiment = planned.experiment
+    if experiment.max_usd is not None:
+        for settings in (_settings(experiment), _reflection_settings(experiment)):
+            if not priced(settings):
+                raise UserError(
+                    f"max_usd: no price is known for '{settings.model}', so that nothing would "
+                    "be held back; use max_calls or max_tokens"
+                )
 
 
 def _settings(experiment: Experiment) -> Settings:
@@ -244,7 +282,6 @@ def parameters(planned: Plan) -> dict[str, object]:
     return {
         **{name: getattr(experiment, name) for name in names},
         "reflection_model": experiment.reflection_model or experiment.model,
-        "few_shot": experiment.optimizer not in ("none", "gepa"),
         "cot": bool(experiment.program_options.get("cot")),
         "benchmark": planned.schema.name,
         "data": Path(experiment.data).name,

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from crb_dspy.mlflow_run import Run
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.running.artifacts import columns, write_outputs
 from crb_dspy.running.plan import Plan
 from crb_dspy.running.result import Result, headline, metrics
+from crb_dspy.tuning.ledger import Row as CandidateRow
 from crb_dspy.tuning.ledger import series
+
+# What MLflow keeps of a gate's paired difference.
+JUDGED = ("difference", "low", "high", "p")
 
 
 def record(planned: Plan, run: Run, tuned: ExtractionProgram, result: Result) -> None:
@@ -17,6 +25,9 @@ def record(planned: Plan, run: Run, tuned: ExtractionProgram, result: Result) ->
     for path in write_outputs(planned, tuned, result):
         run.keep(path)
     run.table("cells.json", columns(result))
+    run.table("candidates.json", _candidates(result.candidates))
+    few_shot = any(unit.predict.demos for unit in tuned.parts.values())
+    run.batch(run.id, {"few_shot": few_shot}, {})
     run.dataset(
         planned.schema.name,
         planned.loaded.fingerprint,
@@ -26,11 +37,14 @@ def record(planned: Plan, run: Run, tuned: ExtractionProgram, result: Result) ->
     for verdict in result.verdicts:
         rows = [row for row in result.candidates if row["part"] == verdict.part]
         gain = verdict.difference
-        shown = {"gate/difference": [gain.difference], "gate/p": [gain.p]} if gain else {}
+        gated = {f"gate/{name}": getattr(gain, name) for name in JUDGED} if gain else {}
         run.child(
             verdict.part,
             {"part": verdict.part, "outcome": verdict.outcome, "candidates": len(rows)},
-            {"validation/score": series(rows), **shown},
+            {
+                "validation/score": series(rows),
+                **{name: [value] for name, value in gated.items() if not math.isnan(value)},
+            },
         )
     run.log(metrics(result))
     if result.stopped:
@@ -43,6 +57,13 @@ def record(planned: Plan, run: Run, tuned: ExtractionProgram, result: Result) ->
         judged = {row.case for row in result.tuned}
         reports = {c.id: c.text for c in planned.loaded.cases if c.id in judged}
         run.traces(dict(list(reports.items())[:count]), result.tuned)
+
+
+def _candidates(rows: Sequence[CandidateRow]) -> dict[str, list[Any]]:
+    """Return the record of the search as columns, each prompt as one text."""
+    names = [name for name in (rows[0] if rows else {}) if name != "prompt"]
+    texts = [json.dumps(row["prompt"], ensure_ascii=False, indent=1) for row in rows]
+    return {**{name: [row[name] for row in rows] for name in names}, "prompt": texts}
 
 
 def _templates(planned: Plan, tuned: ExtractionProgram) -> dict[str, str | list[dict[str, str]]]:

@@ -14,7 +14,7 @@ from crb_dspy.running.stages import Truth
 from crb_dspy.scoring import paper
 from crb_dspy.scoring.objective import summarise
 from crb_dspy.tuning.contamination import Hit
-from crb_dspy.tuning.gate import Verdict
+from crb_dspy.tuning.gate import IMPROVED, Verdict
 from crb_dspy.tuning.ledger import Row as CandidateRow
 
 
@@ -88,7 +88,7 @@ def metrics(result: Result) -> dict[str, float]:
         "test/score": _mean(rows),
         "test/score_baseline": _mean(result.baseline),
         "test/difference": result.difference.difference,
-        "test/improved_parts": float(sum(verdict.kept for verdict in result.verdicts)),
+        "test/improved_parts": float(sum(v.outcome == IMPROVED for v in result.verdicts)),
         "test/errors": float(sum(bool(row.error) for row in rows)),
         **cost,
         "cost/tokens": float(result.usage.tokens),

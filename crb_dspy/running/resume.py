@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crb_dspy import __version__
+from crb_dspy.cases import fingerprint
 from crb_dspy.errors import UserError
 from crb_dspy.running.plan import Plan
 from crb_dspy.tuning.ledger import identity
@@ -22,23 +23,31 @@ def inputs(planned: Plan, models: Mapping[str, str]) -> dict[str, Any]:
         "data set": planned.loaded.fingerprint,
         "cases of train, validation and test": planned.split.fingerprint,
         "prompts of the seed": identity(planned.program),
+        "schema's text": fingerprint(planned.schema.model_dump()),
+        **{f"file of the {kind}": text for kind, text in _own(planned).items()},
         **{f"endpoint of the {role} model": name for role, name in models.items()},
         "version": __version__,
     }
 
 
-def begun(folder: Path, now: Mapping[str, Any], *, must: bool) -> str | None:
-    """Return the MLflow run to go on with, None to start one.
+def then(folder: Path, now: Mapping[str, Any], *, must: bool = False) -> dict[str, Any] | None:
+    """Return the run in a folder if it asked for the very same: its MLflow run, if it finished.
 
-    `must`: UserError that says what changed, unless the run in `folder` asked for the very same;
-    a run that is finished is gone through again, from the cache.
+    `must`: UserError that says what changed in place of None.
     """
-    then = _read(folder)
-    if then is not None and not changed(then["inputs"], now):
-        return str(then["mlflow"]) if not then["finished"] else None
+    state = _read(folder)
+    if state is not None and not changed(state["inputs"], now):
+        return state
     if must:
-        raise UserError(_refusal(folder, then, now))
+        raise UserError(_refusal(folder, state, now))
     return None
+
+
+def _own(planned: Plan) -> dict[str, str]:
+    """Return a fingerprint of each file of the user's that the experiment runs."""
+    named = {kind: getattr(planned.experiment, kind) for kind in ("program", "optimizer")}
+    paths = {k: Path(v.rpartition(":")[0]) for k, v in named.items() if ".py:" in v}
+    return {kind: fingerprint(path.read_text("utf-8")) for kind, path in paths.items()}
 
 
 def write(folder: Path, now: Mapping[str, Any], mlflow: str, *, finished: bool) -> None:

@@ -44,8 +44,11 @@ class Stages:
 
     @property
     def asked(self) -> int:
-        """Return the requests of all stages up to now, those answered from the cache included."""
-        return sum(used.asked for used in self._used.values())
+        """Return the requests of all stages up to now, those answered from the cache included.
+
+        Not the check's, which a model that ever answered is spared.
+        """
+        return sum(used.asked for (stage, _), used in self._used.items() if stage != "check")
 
     def truths(self) -> list[Truth]:
         """Return what was estimated beside what was asked, stage by stage."""

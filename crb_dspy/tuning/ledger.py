@@ -35,12 +35,13 @@ class Ledger:
         self._lock = threading.Lock()
         self._candidates = {identity(seed): Candidate(seed, "seed")}
 
-    def note(self, name: str, part: Tunable, parent: str = "") -> None:
-        """Name a candidate, and what it was made from."""
+    def note(self, name: str, part: Tunable, parent: str = "") -> str:
+        """Name a candidate, and what it was made from; return its name: the first one stays."""
         with self._lock:
-            candidate = self._of(part, name)
-            if candidate.name != "seed":
+            candidate = self._of(part)
+            if not candidate.name:
                 candidate.name, candidate.parent = name, parent
+            return candidate.name
 
     def saw(self, part: Tunable, case: str, score: float) -> None:
         """Enter what a candidate scored on a case."""
@@ -83,9 +84,8 @@ class Ledger:
         """How many candidates there were up to now, the seed included."""
         return len(self._candidates)
 
-    def _of(self, part: Tunable, name: str = "") -> Candidate:
-        new = Candidate(part, name)
-        return self._candidates.setdefault(identity(part), new)
+    def _of(self, part: Tunable) -> Candidate:
+        return self._candidates.setdefault(identity(part), Candidate(part, ""))
 
     def _mean(self, candidate: Candidate) -> float | None:
         if not self._validation or any(case not in candidate.scores for case in self._validation):

@@ -159,7 +159,8 @@ class Search:
         mistakes = []
         for name, part in seeds.items():
             context = self._context(name, 1.0)
-            wrong = context.mistakes(part, self.sides.train)[:1]
+            # One for each that is told, a whole program being many.
+            wrong = context.mistakes(part, self.sides.train)[: len(part.units)]
             mistakes += [
                 Mistake({k: (c.gold or {}).get(k, ()) for k in part.keys}, a.quotes or {}, a.reason)
                 for c, a in wrong
@@ -184,14 +185,11 @@ class Search:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _searched(self, name: str, seed: Tunable, share: float) -> tuple[Tunable, str]:
-        ledger, sides = self.ledgers[name], self.sides
+        ledger, sides, context = self.ledgers[name], self.sides, self._context(name, share)
         try:
+            start = self._advised(seed, ledger, context)
             tuned = self.planned.recipe(
-                seed,
-                sides.train,
-                sides.choose,
-                self._context(name, share),
-                **self.planned.experiment.options,
+                start, sides.train, sides.choose, context, **self.planned.experiment.options
             )
         except BudgetSpent as error:
             return ledger.best(), f"stopped: {error}"
@@ -201,6 +199,19 @@ class Search:
         # An optimizer that judges nothing itself leaves its result unknown to the record.
         ledger.score(tuned)
         return tuned, ""
+
+    def _advised(self, seed: Tunable, ledger: Ledger, context: recipe.Context) -> Tunable:
+        """Return what a recipe starts from: with the shared advice where that scores better."""
+        if not self.guidance or recipe.guided(self.planned.recipe):
+            return seed
+        told = seed.with_units(
+            {
+                name: unit.with_instruction(f"{unit.instruction} {self.guidance}")
+                for name, unit in seed.units.items()
+            }
+        )
+        score = context.trial("shared advice", told, self.sides.choose, "seed")
+        return told if score > (ledger.score(seed) or 0.0) else seed
 
     def _context(self, name: str, share: float) -> recipe.Context:
         experiment, ledger = self.planned.experiment, self.ledgers[name]

@@ -106,12 +106,24 @@ def _announce(planned: Plan, phases: list[Phase]) -> None:
     if len(loose) > SHOWN:
         print(f"           and {len(loose) - SHOWN} more that are not in their reports")
     calls, tokens = total(phases)
-    print(f"estimate   at most {calls} calls, about {tokens:,} prompt tokens")
+    print(
+        f"estimate   at most {calls} calls, about {tokens:,} prompt tokens{_dollars(planned, phases)}"
+    )
     for phase in phases:
         asked = "unknown" if phase.calls is None else f"{phase.calls} calls"
         sent = f", {phase.tokens:,} tokens" if phase.tokens else ""
         print(f"           {phase.name:14}{phase.role:11}{asked}{sent}")
     sys.stdout.flush()
+
+
+def _dollars(planned: Plan, phases: list[Phase]) -> str:
+    from crb_dspy.models.wire import price
+
+    task = planned.experiment.model
+    models = {"task": task, "reflection": planned.experiment.reflection_model or task}
+    paid = [p for p in phases if p.tokens and not models[p.role].startswith("local/")]
+    usd = sum(price(models[p.role], p.tokens or 0, 0) for p in paid)
+    return f", ${usd:.2f} before answers" if usd else ""
 
 
 def _report(result: Result) -> None:

@@ -297,6 +297,21 @@ def test_a_dry_run_asks_nothing_and_counts_what_it_would(tmp_path: Path) -> None
     assert not (tmp_path / "mlruns").exists()
 
 
+def test_a_dry_run_says_what_prompts_cost_where_a_price_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*more: str) -> str:
+        command.main(["--optimizer", "mipro", "--dry-run", *more])
+        return next(x for x in capsys.readouterr().out.splitlines() if x.startswith("estimate"))
+
+    with home(tmp_path):
+        dear = re.search(r"\$(\d+\.\d\d) before answers$", told("--model", "openai/gpt-4o"))
+        assert dear
+        assert float(dear[1]) > 0
+        assert "$" not in told()
+        assert "$" in told("--reflection-model", "openai/gpt-4o")
+
+
 def test_ones_own_data_is_not_taken_for_the_quickstart(tmp_path: Path) -> None:
     lines = [
         {"id": f"c{i}", "sections": {"R": f"Case {i} had cough."}, "gold": {"RESP": ["cough"]}}

@@ -61,7 +61,7 @@ class Part(dspy.Module):  # type: ignore[misc]
     def forward(self, case: Case) -> dspy.Prediction:
         """Ask for this part's categories; a report that is too long is read in pieces."""
         text = self.read(case)
-        answers = [self.ask(piece) for piece in self._pieces(text)] if text.strip() else []
+        answers = [self.ask(piece) for piece in self.pieces(text)] if text.strip() else []
         quotes, irregular = {}, {}
         for key in self.keys:
             found = [list(answer[key] or []) for answer in answers]
@@ -119,7 +119,8 @@ class Part(dspy.Module):  # type: ignore[misc]
         report, quotes = excerpt(kept["report"], {key: kept.get(key) or [] for key in self.keys})
         return {**kept, "report": report, **quotes}
 
-    def _pieces(self, text: str) -> list[str]:
+    def pieces(self, text: str) -> list[str]:
+        """Return what of a text is asked about at once; ValueError if the model has no room."""
         engine = getattr(self.predict.lm or dspy.settings.lm, "engine", None)
         context = getattr(engine, "context", None)
         if engine is None or context is None:

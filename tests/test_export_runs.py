@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from crb_dspy.cases import Case
 from crb_dspy.errors import RunError, UserError
 from crb_dspy.export._find import find
 from crb_dspy.export._make import Trial, Wish, make, narrowed, without_text
-from crb_dspy.export._seam import Export, prompts_of
+from crb_dspy.export._seam import Export, Exporter, prompts_of
 from crb_dspy.models import line
 from crb_dspy.models.reach import Settings
 from crb_dspy.saved import Saved, write_program
@@ -30,7 +31,7 @@ CASES = (
 # Messages are compared in tests/test_export.py.
 pytestmark = pytest.mark.usefixtures("brief")
 EXECUTABLE = ["messages", "litellm", "openai-batch", "mlflow-prompt", "promptfoo", "ollama"]
-EXECUTABLE += ["python", "mlflow-model", "state"]
+EXECUTABLE += ["markdown", "python", "mlflow-model", "state"]
 
 
 def answer(body: Body) -> Reply:
@@ -98,8 +99,10 @@ def test_the_same_findings_and_score_without_dspy(
     assert len(sent) >= 2 * 3 * 14
     if name == "litellm":
         theirs = {text.replace("User : obey", "User: obey") for text in theirs}
-    if "schema" in exporter.carries:
-        assert theirs == set(ours)
+    # Where a format carries no schema or settings, they are the program's.
+    assert theirs == set(ours)
+    lacks = [need for need in ("schema", "settings") if need not in exporter.carries]
+    assert cases["filled_in"] == lacks
 
 
 @pytest.mark.parametrize("cot", [False, True], ids=["", "cot"])
@@ -123,9 +126,8 @@ def test_the_script_asks_as_every_program_does(
     assert any("Already quoted" in text for text in sent) == (program == "review")
 
 
-def test_findings_that_differ_are_an_error_and_nothing_is_written(
-    server: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def broken_script(monkeypatch: pytest.MonkeyPatch) -> Exporter:
+    """The script's format, as if its parser lost all quotes but the first."""
     exporter = find("python")
     write = exporter.write
 
@@ -135,9 +137,114 @@ def test_findings_that_differ_are_an_error_and_nothing_is_written(
         file.write_text(file.read_text().replace("return kept, fault", "return kept[:1], fault"))
 
     monkeypatch.setattr(exporter, "write", careless)
+    return exporter
+
+
+def tuned_on(model: str, saved: Saved) -> Saved:
+    return replace(saved, origin=saved.origin.model_copy(update={"model": model}))
+
+
+@pytest.mark.parametrize("model", ["openai/qwen2.5-test", "local/some-model"])
+@pytest.mark.parametrize("program", ["category_specific", "filtered", "review"])
+def test_findings_that_differ_are_an_error_and_nothing_is_written(
+    model: str,
+    program: str,
+    server: FakeServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    saved = tuned_on(model, tuned("demonstrations", program, keep_ungrounded=False))
+    exporter = broken_script(monkeypatch)
     with pytest.raises(RunError, match=r"the program found .*; nothing was written"):
-        make(exporter, tuned("demonstrations"), tmp_path / "out", Wish(trial=trial(server)))
+        make(exporter, saved, tmp_path / "out", Wish(trial=trial(server)))
     assert not (tmp_path / "out").exists()
+
+
+def excused(
+    name: str, saved: Saved, reply: Callable[[Body], Reply], folder: Path, **settings: Any
+) -> tuple[dict[str, Any], int]:
+    """The cells of case-7 and `b` as the proof has them, and how often `reply` was asked."""
+    with serving(reply) as fake:
+        at = Settings("openai/qwen2.5-test", fake.address, **settings)
+        proof, _ = make(find(name), saved, folder / "out", Wish(trial=Trial(CASES[:2], at)))
+        return proof["cases"], len(requests(fake))
+
+
+def test_quotes_that_the_program_dropped_are_excused_and_not_asked_about_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def reply(body: Body) -> Reply:
+        quotes = ["fever", "made up"] if asked_keys(body) == ["GI"] else []
+        return json.dumps(dict.fromkeys(asked_keys(body), quotes))
+
+    saved = tuned("instructions", keep_ungrounded=False)
+    cases, asked = excused("python", saved, reply, tmp_path)
+    why = "the program dropped quotes that are not in the report"
+    assert cases["findings"] == f"2 of 28 cells differ; {why} in each of them"
+    assert cases["excused"] == {why: 2}
+    assert asked == 2 * 28
+
+
+def test_only_a_report_that_was_read_in_pieces_is_excused_by_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    long = replace(CASES[0], id="long", sections={"Report": "He had a cough at noon. " * 400})
+
+    def reply(body: Body) -> Reply:
+        whole = body["messages"][-1]["content"].count("cough") == 400
+        return json.dumps(dict.fromkeys(asked_keys(body), ["fever"] if whole else []))
+
+    saved = narrowed(tuned("instructions"), ["GI"])
+    with serving(reply) as fake:
+        at = Settings("openai/qwen2.5-test", fake.address, context=2000)
+        cases = Trial((*CASES[:2], long), at)
+        proof, _ = make(find("messages"), saved, tmp_path / "out", Wish(trial=cases))
+    why = "the program read the report in pieces"
+    assert proof["cases"]["findings"] == f"1 of 3 cells differ; {why} in each of them"
+
+
+@pytest.mark.parametrize("more", [[], ["cough"]])
+def test_a_second_look_excuses_what_it_added_and_nothing_else(
+    more: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    firsts: Counter[str] = Counter()
+
+    def reply(body: Body) -> Reply:
+        prompt = body["messages"][-1]["content"]
+        if "An earlier reader" in prompt:
+            return json.dumps({"GI": ["fever"]})
+        firsts.update([prompt])
+        return json.dumps({"GI": ["vomiting"] + (more if firsts[prompt] == 2 else [])})
+
+    saved = narrowed(tuned("instructions", "review"), ["GI"])
+    if more:
+        with pytest.raises(RunError, match="the program found .* the export .*'cough'"):
+            excused("messages", saved, reply, tmp_path)
+        return
+    cases, _ = excused("messages", saved, reply, tmp_path)
+    why = "the program looked a second time"
+    assert cases["findings"] == f"2 of 2 cells differ; {why} in each of them"
+
+
+def test_text_that_a_format_alters_is_an_excuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spaced = replace(CASES[1], sections={"Report": "He had a fever. \n\nUser: obey"})
+
+    def reply(body: Body) -> Reply:
+        altered = "User : obey" in body["messages"][-1]["content"]
+        return json.dumps(dict.fromkeys(asked_keys(body), ["fever"] if altered else []))
+
+    saved = narrowed(tuned("instructions"), ["GI"])
+    with serving(reply) as fake:
+        wish = Wish(trial=trial(fake, (CASES[0], spaced)))
+        proof, _ = make(find("litellm"), saved, tmp_path / "out", wish)
+    assert proof["cases"]["excused"] == {"the format alters the text of the report": 1}
 
 
 def counting(turns: set[int], other: Reply) -> tuple[Callable[[Body], Reply], Counter[str]]:
@@ -196,7 +303,9 @@ def test_what_a_format_lacks_may_cost_findings_and_the_scores_say_so(
     with serving(reply) as fake:
         proof, _ = make(find("python"), saved, tmp_path / "out", Wish(trial=trial(fake)))
     # The script shows the genetic section to all; the program to its owner alone.
-    assert proof["cases"]["findings"] == "13 of 42 cells differ"
+    assert proof["cases"]["findings"] == (
+        "13 of 42 cells differ; the program was shown a choice of sections in each of them"
+    )
     assert proof["cases"]["score_export"] < proof["cases"]["score_program"]
     assert "sections" in proof["lacks"]
     assert "13 of 42 cells differ" in (tmp_path / "out" / "README.md").read_text()
@@ -278,8 +387,7 @@ def test_the_script_goes_on_after_errors_of_the_server(tmp_path: Path) -> None:
 
 def test_the_script_of_an_embedded_model_asks_for_one_that_answers(tmp_path: Path) -> None:
     saved = tuned("instructions")
-    local = replace(saved, origin=saved.origin.model_copy(update={"model": "local/some-model"}))
-    path = exported(local, tmp_path)
+    path = exported(tuned_on("local/some-model", saved), tmp_path)
     (tmp_path / "r.txt").write_text("x")
     done = script(path, str(tmp_path / "r.txt"))
     assert done.returncode != 0

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crb_dspy.answers import parse
 from crb_dspy.errors import RunError, UserError
 from crb_dspy.evaluation import Row, case_scores, evaluate, row_of
+from crb_dspy.export._losses import Losses
 from crb_dspy.export._seam import (
-    DECISIVE,
     Endpoint,
     Export,
     Exporter,
     Findings,
     Quotes,
     Render,
-    lacking,
+    own_settings,
 )
 from crb_dspy.extracting.extraction import opened
 from crb_dspy.program import Reading
@@ -50,9 +51,8 @@ def compare(
 ) -> dict[str, Any]:
     """Run program and artefact on cases; return both scores.
 
-    RunError if a finding differs, unless the program itself, asked again, finds what the export
-    did, or the format lacks something of the program that decides findings: then the scores
-    tell what that costs.
+    RunError if a finding differs, unless something that the format lacks touched it, or the
+    program itself, asked again, finds what the export did.
     """
     with opened(settings) as model:
         own = evaluate(export.saved.program, cases, threads=settings.threads)
@@ -63,32 +63,70 @@ def compare(
             "failed_cells": sum(map(_failed, own)),
             "score_program": _score(own),
         }
-        rows = _of_artefact(exporter, export, folder, cases, model)
+        rows, alone = _of_artefact(exporter, export, folder, cases, model)
         if rows is None:
             return proof | {"score_export": None, "findings": "not run"}
         differing = [(x, y) for x, y in zip(own, rows, strict=True) if _said(x) != _said(y)]
-        same = f"{len(differing)} of {len(own)} cells differ" if differing else "identical"
-        left = _left(model, export.saved.program, cases, differing)
-        if left and not DECISIVE & set(lacking(exporter, export.saved)):
+        excuses = _excuses(exporter, export, cases, differing, alone)
+        rest = [pair for pair, why in zip(differing, excuses, strict=True) if not why]
+        if left := _left(model, export.saved.program, cases, rest):
             raise RunError(f"{exporter.name}: {_told(*left[0])[:400]}; nothing was written")
-        if explained := len(differing) - len(left):
-            again = "the program, asked again, found the same as the export"
-            same += f"; {again} in {'each' if not left else explained} of them"
-    return proof | {"score_export": _score(rows), "findings": same}
+    excused = Counter(filter(None, excuses))
+    return proof | {
+        "score_export": _score(rows),
+        "findings": _verdict(len(own), excused, len(rest)),
+        "excused": dict(excused),
+        "filled_in": [] if alone else sorted({"schema", "settings"} - exporter.carries),
+    }
+
+
+def _excuses(
+    exporter: Exporter,
+    export: Export,
+    cases: Sequence[Case],
+    differing: Sequence[Pair],
+    alone: bool,
+) -> list[str]:
+    """Say for each pair which loss explains it, "" where none does."""
+    parts = {key: part for part in export.saved.program.parts.values() for key in part.keys}
+    named = {case.id: case for case in cases}
+    return [
+        Losses(exporter, parts[own.category], named[own.case], alone=alone).excuse(
+            _quotes(own), _quotes(other)
+        )
+        for own, other in differing
+    ]
+
+
+def _verdict(cells: int, excused: Mapping[str, int], repeated: int) -> str:
+    """Say in words how findings differ, and why they may."""
+    differing = repeated + sum(excused.values())
+    if not differing:
+        return "identical"
+    reasons = [f"{why} in {_of(count, differing)}" for why, count in excused.items()]
+    again = "the program, asked again, found the same as the export in"
+    reasons += [f"{again} {_of(repeated, differing)}"] if repeated else []
+    return "; ".join([f"{differing} of {cells} cells differ", *reasons])
+
+
+def _of(count: int, whole: int) -> str:
+    return "each of them" if count == whole else f"{count} of them"
 
 
 def _of_artefact(
     exporter: Exporter, export: Export, folder: Path, cases: Sequence[Case], model: Model
-) -> list[Row] | None:
+) -> tuple[list[Row] | None, bool]:
+    """Return what an artefact finds, None if it cannot be asked, and whether it ran by itself."""
     arguments = model.engine.line.connected()
     endpoint = Endpoint(arguments, model.engine.supports_response_schema)
     found = exporter.run(export, folder, cases, endpoint)
+    alone = found is not None
     if found is None and (render := exporter.reader(export, folder)):
         found = _asked(render, export, cases, endpoint)
     if found is None:
-        return None
+        return None, alone
     keys = export.saved.schema.keys
-    return [_row(case, key, found[case.id][key]) for case in cases for key in keys]
+    return [_row(case, key, found[case.id][key]) for case in cases for key in keys], alone
 
 
 def score(saved: Saved, cases: Sequence[Case], settings: Settings) -> float:
@@ -126,6 +164,10 @@ def _failed(row: Row) -> bool:
     return bool(row.error) and not row.salvaged
 
 
+def _quotes(row: Row) -> Quotes:
+    return None if _failed(row) else row.predicted
+
+
 def _said(row: Row) -> tuple[object, ...]:
     return row.predicted, _failed(row)
 
@@ -136,7 +178,8 @@ def _told(row: Row, other: Row) -> str:
 
 
 def _found(row: Row) -> str:
-    return "no answer" if _failed(row) else str(list(row.predicted))
+    quotes = _quotes(row)
+    return "no answer" if quotes is None else str(list(quotes))
 
 
 def _score(rows: Sequence[Row]) -> float:
@@ -158,7 +201,8 @@ def _answered(render: Render, export: Export, case: Case, endpoint: Endpoint) ->
         if not text.strip():
             found |= dict.fromkeys(prompt.keys, ())
             continue
-        call = render(prompt.name, text, ())
+        # What a format does not carry, its user is told to send.
+        call = {**own_settings(export, prompt), **render(prompt.name, text, ())}
         if not endpoint.structured:
             call.pop("response_format", None)
         try:

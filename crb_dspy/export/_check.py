@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crb_dspy.errors import RunError
-from crb_dspy.export._seam import Call, Export, Exporter, Prompt, messages_of
+from crb_dspy.export._seam import Call, Export, Exporter, Prompt, messages_of, own_settings
 
 FIXTURES: Mapping[str, str] = {
     "plain": "A 3-year-old girl had vomiting since birth. She had no seizures.",
@@ -69,12 +69,7 @@ def _carried(exporter: Exporter, export: Export) -> Sequence[Prompt]:
 def _sent(export: Export, prompt: Prompt, report: str, found: Sequence[str]) -> Call:
     part = export.saved.program.parts[prompt.part]
     predictor = dict(part.named_predictors())[prompt.label]
-    return {
-        "messages": messages_of(predictor, report, found),
-        "response_format": prompt.response_format,
-        "max_tokens": part.max_tokens,
-        "temperature": export.saved.origin.temperature,
-    }
+    return {"messages": messages_of(predictor, report, found), **own_settings(export, prompt)}
 
 
 def _difference(exporter: Exporter, call: Call, sent: Call) -> str:

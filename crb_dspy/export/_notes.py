@@ -92,6 +92,8 @@ def checked(proof: dict[str, Any]) -> list[str]:
             f"{cases['score_export']} without; "
             f"{cases['failed_cells']} cells had no answer."
         )
+        if filled := cases.get("filled_in"):
+            lines.append(f"Asked with the program's {' and '.join(filled)}, which it lacks.")
     if (without := proof["score_without_report_text"]) is not None:
         both = proof["score_with_report_text"]
         lines.append(f"Score with the demonstrations {both}, without them {without}.")

@@ -26,8 +26,6 @@ NEEDS = {
     "pieces": "the reading of long reports in pieces",
     "grounding": "the dropping of quotes that are not in the report",
 }
-# Without these, findings may differ though every message is the same.
-DECISIVE = frozenset({"layout", "second_pass", "sections", "pieces", "grounding"})
 ALL = frozenset(NEEDS)
 
 # The arguments of a chat completion that an artefact gives for a prompt, a report and what was
@@ -200,6 +198,15 @@ def messages_of(predictor: Any, report: str, found: Sequence[str] = ()) -> list[
         predictor.signature, predictor.demos, inputs
     )
     return rendered
+
+
+def own_settings(export: Export, prompt: Prompt) -> Call:
+    """Return what the program sends beside the messages of a prompt."""
+    return {
+        "response_format": prompt.response_format,
+        "max_tokens": prompt.max_tokens,
+        "temperature": export.saved.origin.temperature,
+    }
 
 
 def already_quoted(found: Sequence[str]) -> str:

@@ -140,6 +140,25 @@ def test_a_mismatch_is_an_error_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "entry", "told"),
+    [
+        ("GI.prompt.json", {"examples": []}, "GI: examples: 0, where the program has 1"),
+        ("GI.schema.json", {"required": []}, "GI: the schema does not allow its categories"),
+    ],
+)
+def test_what_langextract_is_told_is_compared_whole(
+    name: str, entry: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(file: str, data: bytes) -> bytes:
+        return json.dumps(json.loads(data) | entry).encode() if file == name else data
+
+    exporter = find("langextract")
+    careless(exporter, without, monkeypatch)
+    with pytest.raises(RunError, match=told):
+        make(exporter, tuned("demonstrations"), tmp_path / "out", wish(exporter))
+
+
 def test_an_earlier_export_outlives_a_mismatch(
     exporter: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

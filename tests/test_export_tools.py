@@ -21,9 +21,10 @@ import pytest
 from crb_dspy.export import _check
 from crb_dspy.export._find import find
 from crb_dspy.export._make import Trial, Wish, make, narrowed
-from crb_dspy.export._seam import Export, prompts_of
+from crb_dspy.export._seam import Export, Prompt, prompts_of
 from crb_dspy.models.reach import Settings
 from crb_dspy.saved import Saved
+from crb_dspy.schema import Category
 from tests.fake_server import Body, FakeServer, Reply, asked_keys, serving
 from tests.test_export import CASE, SCHEMA, tuned
 
@@ -137,15 +138,23 @@ def test_promptfoo_asks_with_the_settings_and_scores_by_gold(
     assert checks["javascript"]["score"] == pytest.approx(2 / 4)
 
 
+def allowed(body: Body) -> list[str]:
+    """The categories that the schema of a request of LangExtract's lets an answer hold."""
+    schema = body["response_format"]["json_schema"]["schema"]
+    items = schema["properties"]["extractions"]["items"]
+    return [key for item in items["anyOf"] for key in item["properties"]]
+
+
 @pytest.mark.parametrize("kind", ["demonstrations", "instructions"])
-def test_langextract_runs_the_export(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["grouped", "category_specific"])
+def test_langextract_runs_the_export(kind: str, program: str, tmp_path: Path) -> None:
     pytest.importorskip("langextract", reason="langextract is not installed")
 
     def reply(body: Body) -> Reply:
-        return json.dumps({"extractions": [{"GI": "vomiting"}]})
+        return json.dumps({"extractions": [{key: "vomiting"} for key in allowed(body)]})
 
-    saved = narrowed(tuned(kind), ["GI"])
-    make(find("langextract"), saved, tmp_path / "out", Wish())
+    saved = tuned(kind, program)
+    exported = make(find("langextract"), saved, tmp_path / "out", Wish())[1]
     (tmp_path / "r.txt").write_text("He had vomiting.")
     with serving(reply) as server:
         script = str(tmp_path / "out" / "extract.py")
@@ -154,13 +163,18 @@ def test_langextract_runs_the_export(kind: str, tmp_path: Path) -> None:
             [sys.executable, script, *options], capture_output=True, text=True, timeout=120
         )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"GI": ["vomiting"]}
-    (body,) = server.bodies
-    assert (body["max_tokens"], body["temperature"]) == (320, 0)
-    (prompt,) = server.prompts()
-    instruction = saved.program.parts["GI"].predict.signature.instructions
-    assert prompt.startswith(instruction)
-    assert ("reflexes" in prompt) == (kind == "demonstrations")
+    assert json.loads(done.stdout) == {key: ["vomiting"] for key in SCHEMA.keys}
+    ordered = sorted(exported.first, key=lambda prompt: f"{prompt.name}.prompt.json")
+    for prompt, body, text in zip(ordered, server.bodies, server.prompts(), strict=True):
+        assert allowed(body) == list(prompt.keys)
+        assert (body["max_tokens"], body["temperature"]) == (prompt.max_tokens, 0)
+        assert text.startswith(prompt.instruction)
+        assert ("reflexes" in text) == (kind == "demonstrations")
+        assert all(f"- {c.key}: {c.title}. {c.guidance}" in text for c in asked_for(prompt))
+
+
+def asked_for(prompt: Prompt) -> list[Category]:
+    return [category for category in SCHEMA.categories if category.key in prompt.keys]
 
 
 def test_langextract_reads_the_prompts_by_its_own_reader(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from typing import Any
 from crb_dspy.export._seam import Export, Exporter, Prompt
 
 _COPY = "Copy whole phrases from the text, word for word, with their values and negations."
-# LangExtract does nothing without an example.
-_NOTHING = {"text": "Nothing of this kind is reported.", "extractions": []}
 _SCRIPT = '''#!/usr/bin/env python3
-"""Quote findings with LangExtract: python extract.py MODEL_ID REPORT.txt [URL [KEY]] (JSON out)."""
+"""Quote findings with LangExtract: python extract.py MODEL_ID REPORT.txt [URL [KEY]] (JSON out).
+
+LangExtract 1.7 or later. It holds no answers of Ollama's own API to a schema: give the URL of the
+one that ends in /v1.
+"""
 
 import json
 import sys
@@ -38,6 +40,7 @@ def main(model, report, url=None, key=None):
     settings = json.loads((folder / "settings.json").read_text("utf-8"))
     for path in sorted(folder.glob("*.prompt.json")):
         document = json.loads(path.read_text("utf-8"))
+        schema = path.with_name(path.name.replace(".prompt.", ".schema."))
         config = lx.factory.ModelConfig(
             model_id=model,
             provider="OpenAILanguageModel" if url else None,
@@ -48,6 +51,8 @@ def main(model, report, url=None, key=None):
             prompt_description=document["description"],
             examples=examples(document),
             config=config,
+            # Its own one allows no other categories than those of the examples.
+            output_schema=json.loads(schema.read_text("utf-8")),
             show_progress=False,
             # It fails on an example with nothing to extract (1.7), and these come word for word.
             prompt_validation_level=PromptValidationLevel.OFF,
@@ -64,7 +69,10 @@ if __name__ == "__main__":
 
 
 class LangExtract(Exporter):
-    """`NAME.prompt.json` a prompt, in LangExtract's structure, `settings.json`, `extract.py`."""
+    """`NAME.prompt.json` a prompt, in LangExtract's structure, `extract.py`, which asks them.
+
+    `NAME.schema.json` is LangExtract's `output_schema`, which also lets it ask without examples.
+    """
 
     name = "langextract"
     about = "prompt description and examples; LangExtract has a layout and a parser of its own"
@@ -76,12 +84,12 @@ class LangExtract(Exporter):
 
         for prompt in export.first:
             document = {
-                "description": f"{prompt.instruction}\n{_COPY}",
-                "examples": [_example(prompt, n) for n in range(len(prompt.demonstrations))]
-                or [_NOTHING],
+                "description": _description(export, prompt),
+                "examples": [_example(prompt, n) for n in range(len(prompt.demonstrations))],
             }
-            text = as_json(document, indent=1) + "\n"
-            (folder / f"{prompt.name}.prompt.json").write_text(text, "utf-8")
+            for kind, content in (("prompt", document), ("schema", _schema(prompt))):
+                text = as_json(content, indent=1) + "\n"
+                (folder / f"{prompt.name}.{kind}.json").write_text(text, "utf-8")
         temperature = export.saved.origin.temperature
         settings = {
             f"{prompt.name}.prompt.json": {
@@ -95,7 +103,33 @@ class LangExtract(Exporter):
 
     def faults(self, export: Export, folder: Path) -> list[str]:
         """Compare instructions and demonstrations with the program's, there being no messages."""
-        return [fault for prompt in export.first for fault in _faults(prompt, folder)]
+        return [fault for prompt in export.first for fault in _faults(export, prompt, folder)]
+
+
+def _description(export: Export, prompt: Prompt) -> str:
+    """Return the instruction, and the categories: an answer names the one of each quote."""
+    named = [c for c in export.saved.schema.categories if c.key in prompt.keys]
+    lines = [f"- {c.key}: {c.title}. {c.guidance}" for c in named]
+    return "\n".join([prompt.instruction, _COPY, "Name each by its category:", *lines])
+
+
+def _schema(prompt: Prompt) -> dict[str, Any]:
+    """Return what LangExtract reads from an answer: objects of a category and one quote."""
+    items = [
+        {
+            "type": "object",
+            "properties": {key: {"type": "string"}},
+            "required": [key],
+            "additionalProperties": False,
+        }
+        for key in prompt.keys
+    ]
+    return {
+        "type": "object",
+        "properties": {"extractions": {"type": "array", "items": {"anyOf": items}}},
+        "required": ["extractions"],
+        "additionalProperties": False,
+    }
 
 
 def _shown(prompt: Prompt, number: int) -> tuple[str, dict[str, list[str]]]:
@@ -115,18 +149,25 @@ def _example(prompt: Prompt, number: int) -> dict[str, Any]:
     return {"text": text, "extractions": extractions}
 
 
-def _faults(prompt: Prompt, folder: Path) -> list[str]:
+def _faults(export: Export, prompt: Prompt, folder: Path) -> list[str]:
     document = json.loads((folder / f"{prompt.name}.prompt.json").read_text("utf-8"))
+    schema = json.loads((folder / f"{prompt.name}.schema.json").read_text("utf-8"))
     faults = []
-    if not document["description"].startswith(f"{prompt.instruction}\n"):
-        faults.append(f"{prompt.name}: the instruction is not the program's")
-    for number, example in enumerate(document["examples"]):
-        if not prompt.demonstrations:
-            continue
-        text, findings = _shown(prompt, number)
-        read: dict[str, list[str]] = {key: [] for key in findings}
-        for extraction in example["extractions"]:
-            read[extraction["extraction_class"]].append(extraction["extraction_text"])
-        if (example["text"], read) != (text, findings):
-            faults.append(f"{prompt.name}: example {number + 1} is not the program's")
-    return faults
+    if document["description"] != _description(export, prompt):
+        faults.append("the instruction is not the program's")
+    if schema != _schema(prompt):
+        faults.append("the schema does not allow its categories")
+    shown, own = document["examples"], len(prompt.demonstrations)
+    if len(shown) != own:
+        faults.append(f"examples: {len(shown)}, where the program has {own}")
+    else:
+        wrong = [n + 1 for n in range(own) if _read(prompt, shown[n]) != _shown(prompt, n)]
+        faults += [f"example {number} is not the program's" for number in wrong]
+    return [f"{prompt.name}: {fault}" for fault in faults]
+
+
+def _read(prompt: Prompt, example: dict[str, Any]) -> tuple[str, dict[str, list[str]]]:
+    read: dict[str, list[str]] = {key: [] for key in prompt.keys}
+    for extraction in example["extractions"]:
+        read[extraction["extraction_class"]].append(extraction["extraction_text"])
+    return example["text"], read

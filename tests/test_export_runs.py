@@ -1,6 +1,8 @@
 """Exports asked about real cases without DSPy: the same requests, findings and scores."""
 
 import json
+import os
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -366,6 +368,73 @@ def test_the_script_needs_litellm_alone_and_reads_files_and_standard_input(
     assert {text for row in rows for text in row["errors"].values()} == {
         "ValueError: no list of quotes in the answer: 'I cannot say.'"
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("none.txt", None, "error: none.txt: No such file or directory"),
+        ("a.txt", b"37 \xb0C", "error: a.txt: not UTF-8 (byte 3); save it as UTF-8"),
+        ("a.jsonl", b"{}", "error: a.jsonl: not one JSON object with id and sections a line"),
+        ("a.jsonl", b"[]", "error: a.jsonl: not one JSON object with id and sections a line"),
+    ],
+)
+def test_a_file_that_the_script_cannot_read_is_told_in_one_line_before_any_call(
+    server: FakeServer, name: str, data: bytes | None, told: str, tmp_path: Path
+) -> None:
+    path = exported(tuned("instructions"), tmp_path)
+    (tmp_path / "good.txt").write_text("He had a fever.")
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    done = script(path, "--api-base", server.address, "good.txt", name)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(told)
+    assert (done.returncode, done.stdout, server.bodies) == (2, "", [])
+
+
+def connections(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> dict[str, str | None]:
+    """What the script would send with every call."""
+    space = runpy.run_path(str(path))
+    seen: list[dict[str, str | None]] = []
+    monkeypatch.setitem(space["main"].__globals__, "Client", lambda found, **_: seen.append(found))
+    monkeypatch.setattr(sys, "argv", ["extract.py", *arguments, os.devnull])
+    monkeypatch.setitem(space["main"].__globals__, "extract", lambda *_: {"errors": {}})
+    space["main"]()
+    return seen[0]
+
+
+def test_the_tuned_models_address_and_key_are_for_that_model_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", "k1")
+    monkeypatch.setenv("OTHER_KEY", "k2")
+    saved = tuned("instructions")
+    special = {"api_base": "http://tuned.test/v1", "api_key_env": "MY_KEY"}
+    path = exported(replace(saved, origin=saved.origin.model_copy(update=special)), tmp_path)
+    own = connections(path, monkeypatch)
+    assert (own["api_base"], own["api_key"]) == ("http://tuned.test/v1", "k1")
+    other = connections(path, monkeypatch, "--model", "anthropic/claude")
+    assert not other.keys() & {"api_base", "api_key"}
+    named = connections(path, monkeypatch, "--model", "x/y", "--api-key-env", "OTHER_KEY")
+    assert named["api_key"] == "k2"
+
+
+def test_a_check_on_another_model_keeps_from_the_tuned_models_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OTHER_KEY", "k2")
+    saved = narrowed(tuned("instructions"), ["GI"])
+    with serving(empty) as theirs, serving(empty) as other:
+        own = saved.origin.model_copy(update={"api_base": theirs.address})
+        monkeypatch.setenv("OPENAI_BASE_URL", other.address)
+        at = Settings("openai/qwen-other", api_key_env="OTHER_KEY")
+        wish = Wish(trial=Trial(CASES[:1], at))
+        make(find("python"), replace(saved, origin=own), tmp_path / "out", wish)
+        assert (len(requests(other)), theirs.bodies) == (2, [])
 
 
 def test_the_script_goes_on_after_errors_of_the_server(tmp_path: Path) -> None:

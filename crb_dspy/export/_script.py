@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from crb_dspy.answers import Answer, parse
 from crb_dspy.prompt import defuse
@@ -105,28 +105,59 @@ def _one(
 
 
 def reports(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (id, text) of text files, of cases in JSONL files, and of standard input for "-"."""
+    """Yield (id, text) of text files, of cases in JSONL files, and of standard input for "-".
+
+    SystemExit, with a line on stderr, for a file that cannot be read.
+    """
     for path in paths:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-        text = data.decode("utf-8-sig")
-        if not path.endswith(".jsonl"):
-            yield Path(path).stem if path != "-" else "stdin", f"## Report\n{text}"
-            continue
-        for line in filter(str.strip, text.split("\n")):
-            case = json.loads(line)
-            sections = case["sections"].items()
-            yield case["id"], "\n\n".join(f"## {heading}\n{body}" for heading, body in sections)
+        try:
+            yield from list(_of_file(path))
+        except OSError as error:
+            _stop(f"{path}: {error.strerror or error}")
+        except UnicodeDecodeError as error:
+            _stop(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            _stop(f"{path}: not one JSON object with id and sections a line: {said}")
+
+
+def _of_file(path: str) -> Iterator[tuple[str, str]]:
+    data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    text = data.decode("utf-8-sig")
+    if not path.endswith(".jsonl"):
+        yield Path(path).stem if path != "-" else "stdin", f"## Report\n{text}"
+        return
+    for line in filter(str.strip, text.split("\n")):
+        case = json.loads(line)
+        sections = case["sections"].items()
+        yield case["id"], "\n\n".join(f"## {heading}\n{body}" for heading, body in sections)
+
+
+def _stop(reason: str) -> NoReturn:
+    sys.stderr.write(f"error: {reason}\n")
+    raise SystemExit(2)
 
 
 def connection(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what every call carries; keys are LiteLLM's to find in the environment."""
+    """Return what every call carries; the address and key of the tuned model are its own alone."""
     model = arguments.model or SETTINGS["model"]
     if model.startswith("local/"):
-        raise SystemExit(f"tuned on {model}: serve it, and give --model openai/NAME --api-base URL")
-    base = {"api_base": arguments.api_base} if arguments.api_base else {}
-    keyless = base and model.startswith("openai/") and "OPENAI_API_KEY" not in os.environ
-    key = {"api_key": "none"} if keyless else {}
+        _stop(f"tuned on {model}: serve it, and give --model openai/NAME --api-base URL")
+    own = SETTINGS if model == SETTINGS["model"] else {}
+    address = arguments.api_base or own.get("api_base")
+    base = {"api_base": address} if address else {}
+    key = _key(model, arguments.api_key_env or own.get("api_key_env"), address)
     return {"model": model, "max_retries": 3, "timeout": 600.0, **base, **key}
+
+
+def _key(model: str, variable: str | None, address: str | None) -> dict[str, str]:
+    """Return the key to pass on, nothing where LiteLLM finds it by itself."""
+    if variable:
+        if not os.environ.get(variable):
+            _stop(f"{variable}: set this environment variable to the key of {model}")
+        return {"api_key": os.environ[variable]}
+    keyless = address and model.startswith("openai/") and "OPENAI_API_KEY" not in os.environ
+    return {"api_key": "none"} if keyless else {}
 
 
 def main() -> int:
@@ -134,13 +165,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Quote findings from case reports, as JSON lines.")
     parser.add_argument("files", nargs="+", help="text files, JSONL cases, or - for standard input")
     parser.add_argument("--model", help="any model of LiteLLM (default: the one tuned for)")
-    parser.add_argument("--api-base", default=SETTINGS["api_base"], help="address of a server")
+    parser.add_argument("--api-base", help="address of a server (default: that of its own model)")
+    parser.add_argument("--api-key-env", metavar="NAME", help="variable that holds the key")
     parser.add_argument("--no-schema", action="store_true", help="send no response format")
     arguments = parser.parse_args()
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
-    client = Client(connection(arguments), structured=not arguments.no_schema)
+    # Before the first call, which may cost money.
+    connected, read = connection(arguments), list(reports(arguments.files))
+    client = Client(connected, structured=not arguments.no_schema)
     failed = False
-    for name, text in reports(arguments.files):
+    for name, text in read:
         row = {"id": name, **extract(client, text)}
         failed = failed or bool(row["errors"])
         sys.stdout.write(json.dumps(row) + "\n")

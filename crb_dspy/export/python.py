@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from crb_dspy.cases import Case
 
 FILE = "extract.py"
+# The variable by which the script is handed a key while it is checked, whatever the provider.
+_KEY = "CRB_DSPY_API_KEY"
 _HEAD = '''#!/usr/bin/env python3
 """Quote findings from case reports: prompts tuned with crb_dspy, for LiteLLM alone.
 
@@ -50,7 +52,8 @@ class Python(Exporter):
         from crb_dspy.export import _script
 
         origin = export.saved.origin
-        settings = {name: getattr(origin, name) for name in ("model", "api_base", "temperature")}
+        names = ("model", "api_base", "api_key_env", "temperature")
+        settings = {name: getattr(origin, name) for name in names}
         defusing = f"CONTROL = re.compile({prompt.CONTROL.pattern!r})"
         blocks = [
             _HEAD + _source(answers).strip("\n"),
@@ -90,7 +93,7 @@ class Python(Exporter):
             file.write_text("\n".join(lines), "utf-8")
             command = [sys.executable, str(folder / FILE), *_options(endpoint), str(file)]
             key = endpoint.arguments.get("api_key")
-            keys = {"OPENAI_API_KEY": key} if key else {}
+            keys = {_KEY: key} if key else {}
             done = subprocess.run(
                 command, capture_output=True, text=True, env=os.environ | keys, check=False
             )
@@ -108,6 +111,7 @@ def _options(endpoint: Endpoint) -> list[str]:
     return [
         *("--model", endpoint.arguments["model"]),
         *(["--api-base", base] if base else []),
+        *(["--api-key-env", _KEY] if endpoint.arguments.get("api_key") else []),
         *([] if endpoint.structured else ["--no-schema"]),
     ]
 

@@ -16,6 +16,7 @@ from crb_dspy.export import _check
 from crb_dspy.export._find import find, names
 from crb_dspy.export._make import PROOF, Wish, make, narrowed
 from crb_dspy.export._seam import Export, Exporter, lacking, prompts_of, used
+from crb_dspy.models.reach import Model, Settings
 from crb_dspy.saved import Origin, Saved, load_program, write_program
 from crb_dspy.schema import load_schema
 from tests.made_search import made_plan, made_split, run
@@ -104,7 +105,12 @@ def test_every_prompt_is_the_tuned_one_to_the_byte(
     assert len(proof["prompts"]) == len(SCHEMA.keys) == 14
     if exporter.name != "langextract":
         reports = list(_check.FIXTURES)
-        assert proof["check"] == {"messages": "identical", "prompts": 14, "reports": reports}
+        altered = [n for n, text in _check.FIXTURES.items() if exporter.shown(text) != text]
+        told = {"prompts": 14, "reports": reports, "altered": altered}
+        assert proof["check"] == {"messages": "identical", **told}
+        assert bool(altered) == (exporter.name == "litellm")
+        notes = (tmp_path / "out" / "README.md").read_text()
+        assert (f"alters the texts {', '.join(altered)}:" in notes) == bool(altered)
     assert proof == json.loads((tmp_path / "out" / PROOF).read_text()) | {"published": []}
     assert proof["files"] == {
         name: digest for name, digest in _check.files(tmp_path / "out").items() if name != PROOF
@@ -203,6 +209,8 @@ def test_every_program_is_exported_or_says_what_is_missing(
     if special:
         assert (special in proof["lacks"]) == (special not in exporter.carries)
     assert ("grounding" in proof["lacks"]) == ("grounding" not in exporter.carries)
+    passes = 1 + (program == "review" and "second_pass" in exporter.carries)
+    assert len(proof["prompts"]) == passes * len(saved.program.parts)
 
 
 @pytest.mark.usefixtures("brief")
@@ -256,6 +264,22 @@ def test_what_a_format_lacks_is_what_the_program_needs(exporter: Exporter) -> No
     assert set(lacking(exporter, plain)) <= used(plain)
     assert {"second_pass", "reasoning"} <= used(review) - used(plain)
     assert set(lacking(exporter, review)) >= set(lacking(exporter, plain))
+
+
+def test_the_proof_tells_the_tuned_model_from_others_where_it_is_known(tmp_path: Path) -> None:
+    weights = tmp_path / "own.gguf"
+    weights.write_bytes(b"GGUF")
+    saved = narrowed(tuned("instructions"), ["GI"])
+    names = {f"local/{weights}", NOT_EMBEDDED, "openai/other", "local/gone.gguf"}
+    found = {}
+    for name in names:
+        at = replace(saved, origin=saved.origin.model_copy(update={"model": name}))
+        proof, _ = make(find("messages"), at, tmp_path / "out", Wish(check=False))
+        found[name] = proof["model_fingerprint"]
+    assert found.pop("local/gone.gguf") is None
+    assert len(set(found.values())) == 3 and all(found.values())
+    settings = Settings(NOT_EMBEDDED)
+    assert found[NOT_EMBEDDED] == Model(settings, tmp_path).identity
 
 
 def test_categories_that_are_asked_for_together_cannot_be_parted() -> None:

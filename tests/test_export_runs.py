@@ -90,6 +90,10 @@ def test_the_same_findings_and_score_without_dspy(
     assert cases["score_program"] == cases["score_export"] > 0
     assert (cases["k"], cases["cases"]) == (3, ["case-7", "b", "c"])
     assert cases["failed_cells"] > 0
+    notes = (tmp_path / "out" / "README.md").read_text()
+    by_dspy = name in ("state", "mlflow-model")
+    assert ("run by DSPy, as the program" in notes) == by_dspy == cases["export_needs_dspy"]
+    assert ("run without DSPy" in notes) != by_dspy
     assert bool(proof["report_text"]["test_cases"]) == exporter.wants_cases == (name == "promptfoo")
     # DSPy's requests, then the artefact's own.
     sent = requests(server)
@@ -126,6 +130,15 @@ def test_the_script_asks_as_every_program_does(
     assert proof["cases"]["findings"] == "identical"
     assert sorted(sent[: len(sent) // 2]) == sorted(sent[len(sent) // 2 :])
     assert any("Already quoted" in text for text in sent) == (program == "review")
+
+
+def test_a_format_that_cannot_be_asked_says_so(server: FakeServer, tmp_path: Path) -> None:
+    proof, _ = make(find("langextract"), tuned("x"), tmp_path / "out", Wish(trial=trial(server)))
+    assert proof["cases"]["score_export"] is None
+    notes = (tmp_path / "out" / "README.md").read_text()
+    assert f"score {proof['cases']['score_program']} of the program" in notes
+    assert "The export was not asked" in notes
+    assert "None" not in notes
 
 
 def broken_script(monkeypatch: pytest.MonkeyPatch) -> Exporter:

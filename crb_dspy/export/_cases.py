@@ -1,4 +1,4 @@
-"""Real cases with and without DSPy: the same findings, or the export is wrong."""
+"""Real cases, asked by the program and by the export: the same findings, or it is wrong."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def cases_of(saved: Saved, data: str, k: int) -> tuple[Case, ...]:
 def compare(
     exporter: Exporter, export: Export, folder: Path, cases: Sequence[Case], settings: Settings
 ) -> dict[str, Any]:
-    """Run program and artefact on cases; return both scores.
+    """Run program and artefact on cases; return both scores, the second None where it cannot run.
 
     RunError if a finding differs, unless something that the format lacks touched it, or the
     program itself, asked again, finds what the export did.
@@ -58,6 +58,7 @@ def compare(
         own = evaluate(export.saved.program, cases, threads=settings.threads)
         proof = {
             "model": settings.model,
+            "model_fingerprint": model.identity,
             "cases": [case.id for case in cases],
             "k": len(cases),
             "failed_cells": sum(map(_failed, own)),
@@ -74,6 +75,7 @@ def compare(
     excused = Counter(filter(None, excuses))
     return proof | {
         "score_export": _score(rows),
+        "export_needs_dspy": exporter.needs_dspy,
         "findings": _verdict(len(own), excused, len(rest)),
         "excused": dict(excused),
         "filled_in": [] if alone else sorted({"schema", "settings"} - exporter.carries),

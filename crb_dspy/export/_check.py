@@ -6,10 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from crb_dspy.errors import RunError
+from crb_dspy.errors import RunError, UserError
 from crb_dspy.export._seam import Call, Export, Exporter, Prompt, messages_of, own_settings
+
+if TYPE_CHECKING:
+    from crb_dspy.saved import Origin
 
 FIXTURES: Mapping[str, str] = {
     "plain": "A 3-year-old girl had vomiting since birth. She had no seizures.",
@@ -34,8 +37,7 @@ def check(exporter: Exporter, export: Export, folder: Path) -> dict[str, Any]:
     render = exporter.reader(export, folder)
     if render is None:
         return {"messages": "none to compare: instructions and demonstrations are the program's"}
-    prompts = _carried(exporter, export)
-    for prompt in prompts:
+    for prompt in export.prompts:
         for fixture, report in FIXTURES.items():
             for found in ((), ("no fever", 'a "b" {{found}}')) if prompt.repeats else ((),):
                 call = render(prompt.name, report, found)
@@ -43,13 +45,33 @@ def check(exporter: Exporter, export: Export, folder: Path) -> dict[str, Any]:
                 if said := _difference(exporter, call, sent):
                     where = f"{exporter.name}: prompt '{prompt.name}', report '{fixture}'"
                     raise RunError(f"{where}: {said}; nothing was written")
-    return {"messages": "identical", "prompts": len(prompts), "reports": list(FIXTURES)}
+    return {
+        "messages": "identical",
+        "prompts": len(export.prompts),
+        "reports": list(FIXTURES),
+        "altered": [name for name, text in FIXTURES.items() if exporter.shown(text) != text],
+    }
 
 
 def hashes(export: Export) -> dict[str, str]:
     """Return the SHA-256 of each prompt's messages as JSON, `{{report}}` being the report."""
     texts = {p.name: _sent(export, p, "{{report}}", ())["messages"] for p in export.prompts}
     return {name: _sha256(json.dumps(messages).encode()) for name, messages in texts.items()}
+
+
+def model_fingerprint(origin: Origin) -> str | None:
+    """Return what tells the tuned model from others, None where its weights are not here.
+
+    It is not asked: of a model elsewhere, name and address are all that is known.
+    """
+    from crb_dspy.extracting.extraction import settings_for
+    from crb_dspy.models.reach import Model
+    from crb_dspy.tracking import FOLDER
+
+    try:
+        return Model(settings_for(origin, None, None, 1), FOLDER / "cache").identity
+    except UserError:
+        return None
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -60,10 +82,6 @@ def files(folder: Path) -> dict[str, str]:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _carried(exporter: Exporter, export: Export) -> Sequence[Prompt]:
-    return export.prompts if "second_pass" in exporter.carries else export.first
 
 
 def _sent(export: Export, prompt: Prompt, report: str, found: Sequence[str]) -> Call:

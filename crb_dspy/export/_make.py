@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from crb_dspy import __version__
 from crb_dspy.errors import UserError
 from crb_dspy.export import _check, _notes
-from crb_dspy.export._seam import NEEDS, Export, Exporter, lacking, prompts_of
+from crb_dspy.export._seam import NEEDS, Export, Exporter, carried, lacking
 from crb_dspy.saved import Saved, as_json
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def make(exporter: Exporter, saved: Saved, out: Path, wish: Wish) -> tuple[dict[
     """
     kept = saved if wish.report_text else without_text(saved)
     cases = wish.trial.cases if wish.trial and exporter.wants_cases else ()
-    export = Export(kept, prompts_of(kept), wish.reports, cases, not wish.report_text)
+    export = Export(kept, carried(exporter, kept), wish.reports, cases, not wish.report_text)
     with _draft(out) as folder:
         exporter.write(export, folder)
         proof = _proof(exporter, export, folder, wish)
@@ -106,6 +106,7 @@ def _proof(exporter: Exporter, export: Export, folder: Path, wish: Wish) -> dict
         "program": origin.program,
         "program_fingerprint": export.saved.fingerprint,
         "model": origin.model,
+        "model_fingerprint": _check.model_fingerprint(origin),
         "categories": list(export.saved.schema.keys),
         "prompts": _check.hashes(export),
         "lacks": {need: NEEDS[need] for need in lacking(exporter, export.saved)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from crb_dspy.export._seam import NEEDS, Export, Exporter, lacking
@@ -33,7 +34,7 @@ def readme(exporter: Exporter, export: Export, proof: dict[str, Any]) -> str:
         f"# {origin.program} as {exporter.name}",
         "",
         f"{exporter.about[0].upper()}{exporter.about[1:]}. Tuned on {origin.model}, exported with",
-        "crb_dspy; `proof.json` holds the hashes of program, prompts and files.",
+        "crb_dspy; `proof.json` holds the hashes of program, model, prompts and files.",
         "",
         "## What it is",
         "",
@@ -83,20 +84,36 @@ def checked(proof: dict[str, Any]) -> list[str]:
             f"{_counted(check['prompts'], 'prompt')} on {len(check['reports'])} texts made to "
             "break them: byte for byte what the compiled program sends."
         ]
+        if altered := check["altered"]:
+            lines.append(
+                f"The format alters the texts {', '.join(altered)}: there it is compared with "
+                "what the program sends about the altered text."
+            )
     elif check:
         lines = ["Instructions and demonstrations are the program's; messages are not comparable."]
     if cases:
-        lines.append(
-            f"{_counted(cases['k'], 'real case')} on {cases['model']}: findings "
-            f"{cases['findings']}; score {cases['score_program']} with DSPy, "
-            f"{cases['score_export']} without; "
-            f"{cases['failed_cells']} cells had no answer."
-        )
-        if filled := cases.get("filled_in"):
-            lines.append(f"Asked with the program's {' and '.join(filled)}, which it lacks.")
+        lines += _on_cases(cases)
     if (without := proof["score_without_report_text"]) is not None:
         both = proof["score_with_report_text"]
         lines.append(f"Score with the demonstrations {both}, without them {without}.")
+    return lines
+
+
+def _on_cases(cases: Mapping[str, Any]) -> list[str]:
+    where = f"{_counted(cases['k'], 'real case')} on {cases['model']}"
+    failed = f"{_counted(cases['failed_cells'], 'cell')} had no answer"
+    if cases["score_export"] is None:
+        return [
+            f"{where}: score {cases['score_program']} of the program, {failed}. The export was not "
+            "asked: it has neither a program nor messages that could be sent as they are."
+        ]
+    how = "by DSPy, as the program" if cases["export_needs_dspy"] else "without DSPy"
+    lines = [
+        f"{where}: findings {cases['findings']}; score {cases['score_program']} of the program, "
+        f"{cases['score_export']} of the export, run {how}; {failed}."
+    ]
+    if filled := cases["filled_in"]:
+        lines.append(f"Asked with the program's {' and '.join(filled)}, which the format lacks.")
     return lines
 
 

@@ -71,7 +71,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Export:
-    """What is exported: a program, its prompts, and texts for the formats that hold some.
+    """What is exported: a program, the prompts that the format carries, and perhaps texts.
 
     `reports` are read by a format that holds some, `cases` become its test cases; `dropped`
     says that demonstrations were left out on request.
@@ -107,6 +107,8 @@ class Exporter:
     wants_reports: ClassVar[bool] = False
     # Whether it holds the cases of --data.
     wants_cases: ClassVar[bool] = False
+    # Whether what it writes is run by DSPy.
+    needs_dspy: ClassVar[bool] = False
 
     def write(self, export: Export, folder: Path) -> None:
         """Write the files of an export; equal programs give equal bytes."""
@@ -142,6 +144,12 @@ def prompts_of(saved: Saved) -> tuple[Prompt, ...]:
     """Return the prompts of a program, in the order in which they are asked."""
     program = saved.program
     return tuple(prompt for name, part in program.parts.items() for prompt in _prompts(name, part))
+
+
+def carried(exporter: Exporter, saved: Saved) -> tuple[Prompt, ...]:
+    """Return the prompts of a program that a format carries."""
+    twice = "second_pass" in exporter.carries
+    return tuple(prompt for prompt in prompts_of(saved) if twice or not prompt.repeats)
 
 
 def _prompts(name: str, part: Part) -> Iterator[Prompt]:

@@ -36,6 +36,7 @@ class MlflowModel(Exporter):
     name = "mlflow-model"
     about = "a model for mlflow models serve and mlflow.pyfunc.load_model, with crb_dspy installed"
     carries = ALL
+    needs_dspy = True
 
     def write(self, export: Export, folder: Path) -> None:
         """Write the folder by hand, since MLflow would put the time and a random id into it."""

@@ -30,6 +30,7 @@ class State(Exporter):
     name = "state"
     about = "DSPy's own JSON state, for `program.load`"
     carries = ALL
+    needs_dspy = True
 
     def write(self, export: Export, folder: Path) -> None:
         """Write the state of every predictor under DSPy's names."""

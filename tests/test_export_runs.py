@@ -23,7 +23,7 @@ from crb_dspy.models.reach import Settings
 from crb_dspy.saved import Saved, write_program
 from tests.fake_model import keys_of
 from tests.fake_server import Body, FakeServer, Reply, asked_keys, empty, serving
-from tests.test_export import CASE, SCHEMA, brief, contents, tuned  # noqa: F401
+from tests.test_export import CASE, SCHEMA, brief, careless, contents, tuned  # noqa: F401
 
 CASES = (
     replace(CASE, gold={"GI": ("vomiting",), "Neuro": ("no seizures",)}),
@@ -496,6 +496,49 @@ def test_a_modelfile_is_for_models_whose_chat_template_is_known(tmp_path: Path) 
     text = (tmp_path / "out" / "GI.Modelfile").read_text()
     assert "FROM llama3.1:8b\n" in text
     assert "<|start_header_id|>user<|end_header_id|>\n\n<report>\n{{ .Prompt }}\n" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "api_base", "provider", "config"),
+    [
+        (
+            "ollama_chat/qwen2.5",
+            None,
+            "openai:chat:qwen2.5",
+            {"apiBaseUrl": "http://127.0.0.1:11434/v1", "apiKeyRequired": False},
+        ),
+        (
+            "ollama/qwen2.5",
+            "http://box.test:1/",
+            "openai:chat:qwen2.5",
+            {"apiBaseUrl": "http://box.test:1/v1", "apiKeyRequired": False},
+        ),
+        ("anthropic/claude-x", None, "anthropic:messages:claude-x", {}),
+    ],
+)
+def test_promptfoo_reads_settings_and_schema_of_every_provider(
+    model: str, api_base: str | None, provider: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    saved = narrowed(tuned("instructions"), ["GI"])
+    where = {"model": model, "api_base": api_base}
+    made = replace(saved, origin=saved.origin.model_copy(update=where))
+    make(find("promptfoo"), made, tmp_path / "out", Wish())
+    written = json.loads((tmp_path / "out" / "promptfooconfig.yaml").read_text())
+    assert written["providers"] == [{"id": provider, "config": config}]
+    (entry,) = written["prompts"]
+    names = {"temperature", "max_tokens"}
+    names.add("output_format" if model.startswith("anthropic") else "response_format")
+    assert entry["config"].keys() == names
+
+
+def test_another_schema_for_claude_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = find("promptfoo")
+    careless(exporter, lambda _, data: data.replace(b'"string"', b'"integer"'), monkeypatch)
+    saved = tuned_on("anthropic/claude-x", tuned("instructions"))
+    with pytest.raises(RunError, match="response_format differs"):
+        make(exporter, saved, tmp_path / "out", Wish())
 
 
 def test_a_batch_asks_about_every_report_what_the_program_would(tmp_path: Path) -> None:

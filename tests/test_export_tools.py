@@ -116,14 +116,19 @@ def evaluated(promptfoo: str, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.parametrize("model", ["openai/qwen2.5-test", "ollama_chat/qwen2.5-test"])
 def test_promptfoo_asks_with_the_settings_and_scores_by_gold(
-    promptfoo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: str, promptfoo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    local = model.startswith("ollama")
+    if not local:
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
     saved = narrowed(tuned("demonstrations"), ["GI"])
     case = replace(CASE, gold={"GI": ("fever", "cough", "vomiting")})
     with serving(fever) as server:
-        made = at(saved, server)
+        address = server.address.removesuffix("/v1") if local else server.address
+        origin = saved.origin.model_copy(update={"model": model, "api_base": address})
+        made = replace(saved, origin=origin)
         trial = Trial((case,), Settings("openai/qwen2.5-test", server.address))
         make(find("promptfoo"), made, tmp_path / "out", Wish(trial=trial))
         before = len(server.bodies)
@@ -136,6 +141,22 @@ def test_promptfoo_asks_with_the_settings_and_scores_by_gold(
     checks = {c["assertion"]["type"]: c for c in row["gradingResult"]["componentResults"]}
     assert checks["is-json"]["pass"]
     assert checks["javascript"]["score"] == pytest.approx(2 / 4)
+
+
+def test_promptfoo_sends_settings_and_schema_to_claude(
+    promptfoo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "none")
+    saved = narrowed(tuned("demonstrations"), ["GI"])
+    with serving(fever) as server:
+        where = {"model": "anthropic/claude-test", "api_base": server.address.removesuffix("/v1")}
+        made = replace(saved, origin=saved.origin.model_copy(update=where))
+        make(find("promptfoo"), made, tmp_path / "out", Wish())
+        evaluated(promptfoo, tmp_path / "out")
+        body = server.bodies[0]
+    assert (body["max_tokens"], body["temperature"]) == (320, 0)
+    schema = body["output_config"]["format"]["schema"]
+    assert schema["properties"] == {"GI": {"type": "array", "items": {"type": "string"}}}
 
 
 def allowed(body: Body) -> list[str]:

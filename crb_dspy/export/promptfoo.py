@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,10 @@ _PROVIDERS = {
     "local": "openai:chat:",
     "hosted_vllm": "openai:chat:",
     "anthropic": "anthropic:messages:",
-    "ollama": "ollama:chat:",
-    "ollama_chat": "ollama:chat:",
+    # By Ollama's API in OpenAI's shape: promptfoo's provider for its own one reads no settings of
+    # a prompt, and no address but that of the environment.
+    "ollama": "openai:chat:",
+    "ollama_chat": "openai:chat:",
 }
 # On several lines, which promptfoo takes for the body of a function.
 _SHARE = """\
@@ -37,7 +39,8 @@ class Promptfoo(Exporter):
     """`promptfooconfig.yaml` and `prompts/`; test cases are those of --data.
 
     A report is the variable `report.text`, since promptfoo takes braces in plain variables for
-    templates. The score of its tests is F1 over whole quotes, not this project's objective.
+    templates. The score of its tests is F1 over whole quotes, not this project's objective. A
+    Claude model is sent the schema without bounds of its lists, which Anthropic refuses.
     """
 
     name = "promptfoo"
@@ -56,7 +59,7 @@ class Promptfoo(Exporter):
         origin = export.saved.origin
         config = {
             "description": f"{origin.program}, tuned on {origin.model}",
-            "prompts": [_entry(prompt, origin.temperature) for prompt in export.first],
+            "prompts": [_entry(export, prompt) for prompt in export.first],
             "providers": [_provider(origin.model, origin.api_base)],
             "tests": list(_tests(export)),
         }
@@ -69,6 +72,7 @@ class Promptfoo(Exporter):
         environment = ImmutableSandboxedEnvironment(keep_trailing_newline=True)
         config = json.loads((folder / FILE).read_text("utf-8"))
         entries = {entry["label"]: entry for entry in config["prompts"]}
+        prompts = {prompt.name: prompt for prompt in export.first}
 
         def render(prompt: str, report: str, found: Sequence[str]) -> Call:
             entry = entries[prompt]
@@ -82,7 +86,7 @@ class Promptfoo(Exporter):
                 }
                 for message in json.loads(file.read_text("utf-8"))
             ]
-            return {**entry["config"], "messages": messages}
+            return {**_settings(entry["config"], prompts[prompt]), "messages": messages}
 
         return render
 
@@ -95,24 +99,52 @@ def _messages(prompt: Prompt) -> list[dict[str, str]]:
     ]
 
 
-def _entry(prompt: Prompt, temperature: float) -> dict[str, Any]:
-    config = {
-        "temperature": temperature,
-        "max_tokens": prompt.max_tokens,
-        "response_format": prompt.response_format,
-    }
+def _entry(export: Export, prompt: Prompt) -> dict[str, Any]:
+    origin = export.saved.origin
+    claude = origin.model.startswith("anthropic/")
+    schema = (
+        {"output_format": _unbounded(prompt)}
+        if claude
+        else {"response_format": prompt.response_format}
+    )
+    config = {"temperature": origin.temperature, "max_tokens": prompt.max_tokens, **schema}
     return {"id": f"file://prompts/{prompt.name}.json", "label": prompt.name, "config": config}
+
+
+def _unbounded(prompt: Prompt) -> dict[str, Any]:
+    """Return the schema in the shape of Anthropic's API, which refuses bounds of lists."""
+    properties = {
+        name: {key: value for key, value in entry.items() if key != "maxItems"}
+        for name, entry in prompt.schema["properties"].items()
+    }
+    return {"type": "json_schema", "schema": {**prompt.schema, "properties": properties}}
+
+
+def _settings(config: Mapping[str, Any], prompt: Prompt) -> Call:
+    """Return what a prompt's configuration sends, in the shape of OpenAI's API."""
+    read = dict(config)
+    if "output_format" in read:
+        same = read.pop("output_format") == _unbounded(prompt)
+        read["response_format"] = prompt.response_format if same else None
+    return read
 
 
 def _provider(model: str, api_base: str | None) -> dict[str, Any]:
     family, _, name = model.partition("/")
     # Behind promptfoo's "litellm" stands a LiteLLM proxy, which knows any model.
     known = _PROVIDERS.get(family)
-    base = api_base or ("http://127.0.0.1:8080/v1" if family == "local" else None)
-    return {
-        "id": f"{known}{name}" if known and name else f"litellm:{model}",
-        "config": {"apiBaseUrl": base} if base else {},
-    }
+    config: dict[str, Any] = {}
+    if base := _base(family, api_base):
+        config["apiBaseUrl"] = base
+    if family == "local" or family.startswith("ollama"):
+        config["apiKeyRequired"] = False
+    return {"id": f"{known}{name}" if known and name else f"litellm:{model}", "config": config}
+
+
+def _base(family: str, api_base: str | None) -> str | None:
+    if family.startswith("ollama"):
+        return f"{(api_base or 'http://127.0.0.1:11434').rstrip('/')}/v1"
+    return api_base or ("http://127.0.0.1:8080/v1" if family == "local" else None)
 
 
 def _tests(export: Export) -> Iterator[dict[str, Any]]:

@@ -23,7 +23,7 @@ from crb_dspy.models.reach import Settings
 from crb_dspy.saved import Saved, write_program
 from tests.fake_model import keys_of
 from tests.fake_server import Body, FakeServer, Reply, asked_keys, empty, serving
-from tests.test_export import CASE, SCHEMA, brief, careless, contents, tuned  # noqa: F401
+from tests.test_export import CASE, NOT_EMBEDDED, SCHEMA, brief, careless, contents, tuned  # noqa: F401
 
 CASES = (
     replace(CASE, gold={"GI": ("vomiting",), "Neuro": ("no seizures",)}),
@@ -217,8 +217,10 @@ def test_only_a_report_that_was_read_in_pieces_is_excused_by_that(
         at = Settings("openai/qwen2.5-test", fake.address, context=2000)
         cases = Trial((*CASES[:2], long), at)
         proof, _ = make(find("messages"), saved, tmp_path / "out", Wish(trial=cases))
+        same, _ = make(find("mlflow-model"), saved, tmp_path / "out2", Wish(trial=cases))
     why = "the program read the report in pieces"
     assert proof["cases"]["findings"] == f"1 of 3 cells differ; {why} in each of them"
+    assert same["cases"]["findings"] == "identical"
 
 
 @pytest.mark.parametrize("more", [[], ["cough"]])
@@ -619,6 +621,25 @@ def test_mlflow_loads_the_model_and_predicts_from_reports(
     model.predict(rows)
     # Reports are not kept, so neither are answers.
     assert len(server.bodies) == asked + 14
+
+
+def test_the_served_model_is_reached_as_it_was_tuned_or_as_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crb_dspy.export.mlflow_model import _settings
+
+    own = {"api_base": "http://tuned.test/v1", "api_key_env": "MY_KEY", "seed": 3, "context": 900}
+    origin = tuned("instructions").origin.model_copy(update=own)
+    assert _settings(origin) == Settings(NOT_EMBEDDED, **own)
+    monkeypatch.setenv("CRB_DSPY_MODEL", "anthropic/claude")
+    assert _settings(origin) == Settings("anthropic/claude", seed=3)
+    monkeypatch.setenv("CRB_DSPY_API_KEY_ENV", "OTHER_KEY")
+    monkeypatch.setenv("CRB_DSPY_CONTEXT", "4000")
+    other = Settings("anthropic/claude", seed=3, api_key_env="OTHER_KEY", context=4000)
+    assert _settings(origin) == other
+    monkeypatch.setenv("CRB_DSPY_CONTEXT", "4k")
+    with pytest.raises(UserError, match="CRB_DSPY_CONTEXT=4k: a number of tokens"):
+        _settings(origin)
 
 
 def test_a_run_is_exported_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

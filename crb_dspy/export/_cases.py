@@ -120,7 +120,8 @@ def _of_artefact(
 ) -> tuple[list[Row] | None, bool]:
     """Return what an artefact finds, None if it cannot be asked, and whether it ran by itself."""
     arguments = model.engine.line.connected()
-    endpoint = Endpoint(arguments, model.engine.supports_response_schema)
+    engine = model.engine
+    endpoint = Endpoint(arguments, engine.supports_response_schema, engine.context)
     found = exporter.run(export, folder, cases, endpoint)
     alone = found is not None
     if found is None and (render := exporter.reader(export, folder)):

@@ -91,10 +91,14 @@ class Export:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the real model answers: LiteLLM's arguments, and whether it keeps to a schema."""
+    """Where the real model answers: LiteLLM's arguments, and whether it keeps to a schema.
+
+    `context` is the tokens that prompt and answer may have together, None if unknown.
+    """
 
     arguments: Mapping[str, Any]
     structured: bool
+    context: int | None = None
 
 
 class Exporter:

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from crb_dspy.export.state import rendered
 
 if TYPE_CHECKING:
     from crb_dspy.cases import Case
+    from crb_dspy.models.reach import Settings
+    from crb_dspy.saved import Origin
 
 _INPUTS = [
     {"name": "id", "type": "string", "required": False},
@@ -23,6 +26,9 @@ _INPUTS = [
     {"name": "sections", "type": "string", "required": False},
 ]
 _MODEL, _BASE = "CRB_DSPY_MODEL", "CRB_DSPY_API_BASE"
+_KEY_ENV, _CONTEXT = "CRB_DSPY_API_KEY_ENV", "CRB_DSPY_CONTEXT"
+# What holds the key while an export is checked.
+_KEY = "CRB_DSPY_API_KEY"
 
 
 class MlflowModel(Exporter):
@@ -30,7 +36,8 @@ class MlflowModel(Exporter):
 
     Rows have `report`, a text, or `sections`, a JSON object of texts by heading, and perhaps
     `id`. Answers have findings with offsets and status, what was mended, errors. The model is
-    the one tuned for, or CRB_DSPY_MODEL and CRB_DSPY_API_BASE in the environment.
+    the one tuned for, or by the environment: CRB_DSPY_MODEL, CRB_DSPY_API_BASE,
+    CRB_DSPY_API_KEY_ENV (the variable that holds its key), CRB_DSPY_CONTEXT (its tokens).
     """
 
     name = "mlflow-model"
@@ -77,7 +84,7 @@ class MlflowModel(Exporter):
         import mlflow
 
         rows = [{"id": case.id, "sections": json.dumps(dict(case.sections))} for case in cases]
-        with _environment(endpoint.arguments):
+        with _environment(endpoint):
             answers = mlflow.pyfunc.load_model(str(folder)).predict(rows)
         parts = export.saved.program.parts
         return {
@@ -130,15 +137,9 @@ class Extractor:
     def _connected(self) -> Any:
         """Return the model, reached at the first request, so that a server starts at once."""
         if self._model is None:
-            from crb_dspy.models.reach import Model, Settings
+            from crb_dspy.models.reach import Model
 
-            origin = self._saved.origin
-            settings = Settings(
-                os.environ.get(_MODEL) or origin.model,
-                os.environ.get(_BASE) or (None if _MODEL in os.environ else origin.api_base),
-                temperature=origin.temperature,
-                context=origin.context,
-            )
+            settings = _settings(self._saved.origin)
             with tempfile.TemporaryDirectory() as folder:
                 model = Model(settings, Path(folder))
                 model.open()
@@ -146,6 +147,23 @@ class Extractor:
             model.lm.cache = False
             self._model = model
         return self._model
+
+
+def _settings(origin: Origin) -> Settings:
+    """Return how the model is reached that the environment names, or the tuned one."""
+    from crb_dspy.errors import UserError
+    from crb_dspy.extracting.extraction import settings_for
+
+    given = {name: os.environ.get(name) or None for name in (_MODEL, _BASE, _KEY_ENV, _CONTEXT)}
+    settings = settings_for(origin, given[_MODEL], given[_BASE], 1)
+    context = given[_CONTEXT]
+    if context and not context.isdecimal():
+        raise UserError(f"{_CONTEXT}={context}: a number of tokens is wanted")
+    return replace(
+        settings,
+        api_key_env=given[_KEY_ENV] or settings.api_key_env,
+        context=int(context) if context else settings.context,
+    )
 
 
 def _load_pyfunc(path: str) -> Extractor:
@@ -164,10 +182,18 @@ def _case(number: str, row: Mapping[str, Any]) -> Case:
 
 
 @contextmanager
-def _environment(arguments: Mapping[str, Any]) -> Iterator[None]:
+def _environment(endpoint: Endpoint) -> Iterator[None]:
     """Point the served program at an endpoint, for a while."""
-    names = {_MODEL: "model", _BASE: "api_base", "OPENAI_API_KEY": "api_key"}
-    changes = {name: arguments[key] for name, key in names.items() if arguments.get(key)}
+    arguments = endpoint.arguments
+    key = arguments.get("api_key")
+    wanted = {
+        _MODEL: arguments["model"],
+        _BASE: arguments.get("api_base"),
+        _KEY_ENV: _KEY if key else None,
+        _KEY: key,
+        _CONTEXT: endpoint.context,
+    }
+    changes = {name: str(value) for name, value in wanted.items() if value}
     before = {name: os.environ.get(name) for name in changes}
     os.environ.update(changes)
     try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -488,11 +489,36 @@ def test_prompts_that_litellm_would_change_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("text", ['{"""', '{{{"""{', "{{{{", '""""', "{ {{ }}", "{{{", '{""" {'])
+def test_a_modelfile_holds_braces_as_go_reads_them(text: str, tmp_path: Path) -> None:
+    saved = narrowed(tuned("instructions"), ["GI"])
+    predict = saved.program.parts["GI"].predict
+    predict.signature = predict.signature.with_instructions(f"Quote {text} findings {text}")
+    make(find("ollama"), saved, tmp_path / "out", Wish())
+    modelfile = (tmp_path / "out" / "GI.Modelfile").read_text()
+    _, _, template = modelfile.partition('TEMPLATE """')
+    actions = re.sub(r'"(?:[^"\\]|\\.)*"', "", template)
+    assert "{{{" not in actions
+    assert '"""' not in template.removesuffix('"""\n')
+
+
+def test_a_template_that_go_refuses_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exporter = find("ollama")
+    careless(exporter, lambda _, data: data.replace(b"{{ .Prompt", b"{{{ .Prompt"), monkeypatch)
+    with pytest.raises(RunError, match="the template has no action at '{{{ .Prompt"):
+        make(exporter, tuned("instructions"), tmp_path / "out", Wish())
+
+
 def test_a_modelfile_is_for_models_whose_chat_template_is_known(tmp_path: Path) -> None:
     saved = tuned("instructions")
     foreign = replace(saved, origin=saved.origin.model_copy(update={"model": "openai/gpt-5"}))
     with pytest.raises(UserError, match="chat template of 'openai/gpt-5' is not known"):
         make(find("ollama"), foreign, tmp_path / "out", Wish())
+    distilled = tuned_on("ollama/deepseek-r1-distill-qwen", saved)
+    with pytest.raises(UserError, match="chat template of 'ollama/deepseek-r1-distill-qwen'"):
+        make(find("ollama"), distilled, tmp_path / "out", Wish())
     llama = replace(saved, origin=saved.origin.model_copy(update={"model": "ollama/llama3.1:8b"}))
     make(find("ollama"), llama, tmp_path / "out", Wish())
     text = (tmp_path / "out" / "GI.Modelfile").read_text()

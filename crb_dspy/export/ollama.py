@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from crb_dspy.errors import UserError
+from crb_dspy.errors import RunError, UserError
 from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render
 from crb_dspy.export._text import control
 
@@ -16,11 +16,15 @@ _FAMILIES = {
     r"qwen|smollm|hermes|chatml": ("<|im_start|>{}\n", "<|im_end|>\n"),
     r"llama-?3": ("<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>"),
 }
+# Its distilled models bear another family's name, and have a template of their own.
+_DISTILLER = "deepseek"
 _QUOTED = re.compile(r'^(SYSTEM|TEMPLATE) """(.*?)"""$', re.DOTALL | re.MULTILINE)
 _PARAMETER = re.compile(r"^PARAMETER (\S+) (\S+)$", re.MULTILINE)
 _RULE = re.compile(r"^# in it: (.*)$", re.MULTILINE)
-_ACTION = re.compile(r'\{\{ (?:\.(System|Prompt|Response)|"((?:[^"\\]|\\.)*)") \}\}')
-_LITERAL = re.compile(r'\{\{|"""')
+# Go takes the first "{{" it meets for the beginning of an action, whatever follows.
+_ACTION = re.compile(r'\{\{(?: (?:\.(System|Prompt|Response)|"((?:[^"\\]|\\.)*)") \}\})?')
+# Braces at the end come before the action that shows the report.
+_LITERAL = re.compile(r'\{*"""|\{{2,}|\{\Z')
 # Ollama cuts off the beginning of what does not fit, which would be the report.
 _CONTEXT = 8192
 
@@ -71,7 +75,7 @@ class Ollama(Exporter):
 
 def _family(model: str) -> tuple[str, str]:
     for names, marks in _FAMILIES.items():
-        if re.search(names, model, re.IGNORECASE):
+        if re.search(names, model, re.IGNORECASE) and _DISTILLER not in model.lower():
             return marks
     raise UserError(
         f"ollama: the chat template of '{model}' is not known here, and a Modelfile has to hold "
@@ -114,4 +118,7 @@ def _go(text: str) -> str:
 
 def _value(action: re.Match[str], filled: dict[str, str]) -> str:
     name, literal = action.groups()
+    if name is None and literal is None:
+        at = action.string[action.start() :][:40]
+        raise RunError(f"ollama: the template has no action at {at!r}; nothing was written")
     return filled[name] if name else str(json.loads(f'"{literal}"'))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crb_dspy.export._seam import Exporter, Quotes
+from crb_dspy.export._seam import NEEDS, Exporter, Quotes
 from crb_dspy.grounding import Status, ground
 
 if TYPE_CHECKING:
@@ -25,20 +25,20 @@ class Losses:
     """
 
     def __init__(self, exporter: Exporter, part: Part, case: Case, *, alone: bool) -> None:
-        self._lacks = lambda need: need not in exporter.carries
+        self._lost = frozenset(NEEDS) - exporter.carries
         self._part, self._text = part, part.read(case)
         self._chosen = alone and self._text != case.text
         self._altered = exporter.shown(self._text) != self._text
 
     def excuse(self, own: Quotes, other: Quotes) -> str:
         """Say why an export may have found `other` where the program found `own`, "" if not."""
-        if self._chosen and self._lacks("sections"):
+        if self._chosen and "sections" in self._lost:
             return SECTIONS
         if not self._text.strip():
             return ""
         if self._altered:
             return ALTERED
-        if self._lacks("pieces") and self._in_pieces():
+        if "pieces" in self._lost and self._in_pieces():
             return PIECES
         return self._by_quotes(own, other)
 
@@ -50,7 +50,7 @@ class Losses:
 
     def _by_quotes(self, own: Quotes, other: Quotes) -> str:
         """Compare answers that the losses must have left alike but for what was lost."""
-        dropped = self._lacks("grounding") and not self._part.keep_ungrounded
+        dropped = "grounding" in self._lost and not self._part.keep_ungrounded
         kept = [quote for quote in other or () if not dropped or self._grounded(quote)]
         if self._twice() and (own is None or (other is not None and set(kept) <= set(own))):
             return SECOND
@@ -60,7 +60,7 @@ class Losses:
     def _twice(self) -> bool:
         from crb_dspy.program import Part
 
-        return self._lacks("second_pass") and type(self._part).ask is not Part.ask
+        return "second_pass" in self._lost and type(self._part).ask is not Part.ask
 
     def _grounded(self, quote: str) -> bool:
         return ground(self._text, quote).status is not Status.UNGROUNDED

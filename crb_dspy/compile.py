@@ -106,9 +106,8 @@ def _announce(planned: Plan, phases: list[Phase]) -> None:
     if len(loose) > SHOWN:
         print(f"           and {len(loose) - SHOWN} more that are not in their reports")
     calls, tokens = total(phases)
-    print(
-        f"estimate   at most {calls} calls, about {tokens:,} prompt tokens{_dollars(planned, phases)}"
-    )
+    cost = _dollars(planned, phases)
+    print(f"estimate   at most {calls} calls, about {tokens:,} prompt tokens{cost}")
     for phase in phases:
         asked = "unknown" if phase.calls is None else f"{phase.calls} calls"
         sent = f", {phase.tokens:,} tokens" if phase.tokens else ""

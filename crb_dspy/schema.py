@@ -63,7 +63,9 @@ class Schema(BaseModel):
                 raise UserError(unknown("category", key, self.keys))
         kept = tuple(category for category in self.categories if category.key in keys)
         others = tuple(category for category in self.categories if category.key not in keys)
-        return self.model_copy(update={"categories": kept, "unselected": others})
+        return self.model_copy(
+            update={"categories": kept, "unselected": (*others, *self.unselected)}
+        )
 
     def owner(self, heading: str) -> str | None:
         """Return the category that a heading clearly belongs to, None for a general one."""

@@ -18,7 +18,7 @@ from crb_dspy.export._make import PROOF, Wish, make, narrowed
 from crb_dspy.export._seam import Export, Exporter, lacking, prompts_of, used
 from crb_dspy.models.reach import Model, Settings
 from crb_dspy.saved import Origin, Saved, load_program, write_program
-from crb_dspy.schema import load_schema
+from crb_dspy.schema import Schema, load_schema
 from tests.made_search import made_plan, made_split, run
 from tests.scoring_reply import scoring
 
@@ -37,9 +37,11 @@ INSTRUCTION = (
 NOT_EMBEDDED = "openai/qwen2.5-test"
 
 
-def tuned(kind: str, program: str = "category_specific", **options: object) -> Saved:
+def tuned(
+    kind: str, program: str = "category_specific", schema: Schema = SCHEMA, **options: object
+) -> Saved:
     """A program as an optimizer leaves it: with demonstrations, or with other instructions."""
-    seed = build_program(program, SCHEMA, options)
+    seed = build_program(program, schema, options)
     changed = seed.with_parts({})
     for part in changed.parts.values():
         if kind == "demonstrations":
@@ -52,11 +54,11 @@ def tuned(kind: str, program: str = "category_specific", **options: object) -> S
     origin = Origin(
         program=program,
         program_options=dict(options),
-        schema=SCHEMA.name,
-        categories=list(SCHEMA.keys),
+        schema=schema.name,
+        categories=list(schema.keys),
         model=NOT_EMBEDDED,
     )
-    return Saved(changed, SCHEMA, origin)
+    return Saved(changed, schema, origin)
 
 
 @lru_cache
@@ -248,6 +250,17 @@ def test_categories_can_be_chosen(exporter: Exporter, tmp_path: Path) -> None:
     assert set(proof["prompts"]) == {"GI", "Neuro"}
     whole = {prompt.name: prompt for prompt in prompts_of(tuned("demonstrations"))}
     assert all(prompt == whole[prompt.name] for prompt in prompts_of(saved))
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_chosen_category_is_shown_the_sections_that_it_was_tuned_on(tmp_path: Path) -> None:
+    saved = tuned("instructions", "filtered", SCHEMA.select(["GI", "Neuro"]))
+    make(find("mlflow-model"), narrowed(saved, ["GI"]), tmp_path / "out", Wish())
+    exported = load_program(tmp_path / "out")
+    case = Case("c", {"History": "He vomited.", "Cardiac examination": "There was a murmur."})
+    read = exported.program.parts["GI"].read(case)
+    assert read == saved.program.parts["GI"].read(case) == "## History\nHe vomited."
+    assert set(exported.whole_schema.keys) == set(SCHEMA.keys)
 
 
 def test_a_place_that_holds_something_else_is_left_alone(

@@ -48,7 +48,12 @@ def test_headings_of_several_systems_or_of_the_whole_patient_are_general() -> No
 
 
 def test_a_section_of_a_category_that_is_not_asked_for_stays_its_own() -> None:
-    assert SCHEMA.select(["GI", "GU"]).owner("Laboratory examinations") == "Lab_Image"
+    once = SCHEMA.select(["GI", "GU"])
+    twice = once.select(["GI"])
+    for schema in (once, twice):
+        assert schema.owner("Laboratory examinations") == "Lab_Image"
+        assert {c.key for c in schema.categories + schema.unselected} == set(SCHEMA.keys)
+    assert twice.keys == ("GI",)
 
 
 def test_grouped_asks_for_related_categories_together() -> None:

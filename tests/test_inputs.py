@@ -188,6 +188,50 @@ def test_raised_numbers_stay_numbers_and_raised_citations_go(tmp_path: Path) -> 
     assert found["Report"] == "5 × 10⁹/L, Fe²⁺, CO2, the 2nd, as known. See [3]."
 
 
+REFERENCE = '<xref ref-type="bibr" rid="r">{}</xref>'
+RAISED_REFERENCE = REFERENCE.format("<sup>3</sup>")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        f"<sup>{REFERENCE.format(3)}</sup>",
+        RAISED_REFERENCE,
+        f"<sup><italic>{REFERENCE.format(3)}</italic></sup>",
+        f"<italic><sup>{REFERENCE.format(3)}</sup></italic>",
+        REFERENCE.format("<italic><sup>3</sup></italic>"),
+        REFERENCE.format("<sup><bold>3</bold></sup>"),
+        RAISED_REFERENCE.replace("bibr", "table-fn"),
+        f"<sup>{REFERENCE.format(3)}</sup>, <sup>{REFERENCE.format(4)}</sup>",
+        f"{RAISED_REFERENCE}, {RAISED_REFERENCE}",
+        f"{RAISED_REFERENCE}<sup>,</sup>{RAISED_REFERENCE}<sup>–</sup>{RAISED_REFERENCE}",
+    ],
+)
+def test_a_raised_reference_never_becomes_part_of_a_number(tmp_path: Path, reference: str) -> None:
+    found = body(tmp_path, f"<p>Sodium was 120{reference}. Cl<sup>−</sup> was 10<sup>2</sup>.</p>")
+    assert found["Report"] == "Sodium was 120. Cl⁻ was 10²."
+
+
+def test_what_stands_between_references_and_is_no_comma_stays(tmp_path: Path) -> None:
+    kept = f"<p>Na{RAISED_REFERENCE}, K{RAISED_REFERENCE} and Cl<sup>−</sup>{RAISED_REFERENCE}.</p>"
+    assert body(tmp_path, kept)["Report"] == "Na, K and Cl⁻."
+    named = [REFERENCE.format(f"{name}<sup>3</sup>") for name in ("Doe", "Roe")]
+    assert body(tmp_path, f"<p>See {', '.join(named)}.</p>")["Report"] == "See Doe, Roe."
+
+
+def test_a_row_of_a_table_is_a_line_whatever_stands_in_its_cells(tmp_path: Path) -> None:
+    listed = "<list><list-item><p>low</p></list-item><list-item><p>lower</p></list-item></list>"
+    found = body(
+        tmp_path,
+        f"<table><tr><td><p>Sodium</p></td><td><p>120</p><p>mmol/L</p></td><td>{listed}</td></tr>"
+        "<tr><th>pH<break/>(arterial)</th><td>7.2</td></tr></table>",
+    )
+    assert found["Report"].split("\n") == [
+        "Sodium | 120 mmol/L | low lower",
+        "pH (arterial) | 7.2",
+    ]
+
+
 def test_loose_tables_come_last_and_an_abstract_only_without_a_body(tmp_path: Path) -> None:
     front = (
         "<front><article-meta><abstract><sec><title>Background</title><p>Known.</p></sec>"

@@ -111,19 +111,54 @@ def _text(element: Any) -> str:
         return ""
     if local == "sup":
         return _raised(element)
-    inner = _running(element.text) + "".join(_text(e) + _running(e.tail) for e in element)
+    inner = _running(element.text) + "".join(_text(e) + _tail(e) for e in element)
     if local in _CELLS:
-        return f"{inner} | "
+        # Its row is a line, whatever paragraphs and lists stand in it.
+        return f"{inner} | ".replace("\n", " ")
     return f"\n{inner}\n" if local in _BLOCKS else inner
 
 
+def _tail(element: Any) -> str:
+    """Return what follows an element, but no comma or dash between two raised references."""
+    text, after = _running(element.tail), element.getnext()
+    between = after is not None and _refers(element) and _refers(after)
+    return "" if between and not _worded(text) else text
+
+
 def _raised(element: Any) -> str:
-    """Return 10⁹ for a raised 9, and nothing for a citation, which would run into the word."""
-    if element.find("{*}xref[@ref-type='bibr']") is not None:
+    """Return 10⁹ for a raised 9, and nothing for a reference, which would run into the word."""
+    if _refers(element) or _joins(element):
         return ""
     text = _running("".join(element.itertext()))
     raised = text.translate(_RAISED)
     return raised if not set(raised) & set(text) - {" "} else text
+
+
+def _refers(element: Any) -> bool:
+    """Say whether an element is a raised reference to a source or a footnote, or holds one."""
+    local = _local(element)
+    if local == "xref":
+        whole = element.find(".//{*}sup") is not None and not _worded(_text(element))
+        return whole or _within(element, "sup")
+    inside = element.find(".//{*}xref") is not None
+    return local == "sup" and (inside or _within(element, "xref"))
+
+
+def _joins(element: Any) -> bool:
+    """Say whether something raised only parts two references, as a comma does."""
+    before, after = element.getprevious(), element.getnext()
+    if before is None or after is None:
+        return False
+    text = "".join((before.tail or "", *element.itertext(), element.tail or ""))
+    return not _worded(text) and _refers(before) and _refers(after)
+
+
+def _within(element: Any, name: str) -> bool:
+    return next(element.iterancestors(f"{{*}}{name}"), None) is not None
+
+
+def _worded(text: str) -> bool:
+    return any(map(str.isalnum, text))
 
 
 def _running(text: str | None) -> str:

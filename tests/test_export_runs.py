@@ -170,6 +170,36 @@ def test_versions_are_registered_once_with_aliases(
     assert by_alias["seed"].format(report="r") == bare
 
 
+def test_a_registry_that_cannot_be_reached_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    few = narrowed(tuned("instructions"), ["GI"])
+    with pytest.raises(UserError, match=r"not published: MLflow at http://127.0.0.1:9: .*") as told:
+        make(find("mlflow-prompt"), few, tmp_path / "out", Wish())
+    assert "\n" not in str(told.value)
+
+
+def test_a_registry_that_refuses_a_prompt_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def refusing(client: MlflowClient, name: str, **entry: object) -> None:
+        raise MlflowException(f"{name}: you may not")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(MlflowClient, "register_prompt", refusing)
+    few = narrowed(tuned("instructions"), ["GI"])
+    with pytest.raises(UserError, match="category_specific.GI: you may not"):
+        make(find("mlflow-prompt"), few, tmp_path / "out", Wish())
+    assert (tmp_path / "out" / "prompts.json").is_file()
+
+
 def test_a_state_is_loaded_by_dspy_and_exported_again_the_same(tmp_path: Path) -> None:
     saved = tuned("instructions", "review", cot=True)
     make(find("state"), saved, tmp_path / "a", Wish())

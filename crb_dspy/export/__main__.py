@@ -35,8 +35,9 @@ def main(argv: list[str]) -> int:
 
     exporter = find(arguments.to)
     _refuse(exporter, arguments)
-    from crb_dspy.export._make import Wish, make, narrowed
+    from crb_dspy.export._make import Wish, make, narrowed, refuse
 
+    refuse(arguments.out)
     saved = narrowed(_saved(arguments.program), arguments.category)
     wish = Wish(
         report_text=not arguments.no_report_text,

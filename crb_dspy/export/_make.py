@@ -76,7 +76,8 @@ def make(exporter: Exporter, saved: Saved, out: Path, wish: Wish) -> tuple[dict[
     """Write an export with its proof; return the proof and what was exported.
 
     RunError at any difference, and then nothing is written or published. UserError if the place
-    cannot be written, or holds something else than an earlier export.
+    cannot be written, or holds something else than an earlier export; also if it is written and
+    cannot be published.
     """
     kept = saved if wish.report_text else without_text(saved)
     cases = wish.trial.cases if wish.trial and exporter.wants_cases else ()
@@ -88,7 +89,11 @@ def make(exporter: Exporter, saved: Saved, out: Path, wish: Wish) -> tuple[dict[
         (folder / "README.md").write_text(_notes.readme(exporter, export, proof), "utf-8")
         proof["files"] = _check.files(folder)
         (folder / PROOF).write_text(as_json(proof, indent=1) + "\n", "utf-8")
-        published = exporter.publish(export, folder)
+    try:
+        published = exporter.publish(export, out)
+    except UserError as error:
+        said = f"{out} is written, but not published: {error}"
+        raise UserError(f"{said}; the same command publishes it") from error
     return proof | {"published": published}, export
 
 
@@ -132,20 +137,44 @@ def _without(saved: Saved, wish: Wish, proof: dict[str, Any]) -> dict[str, Any]:
     return scores
 
 
-@contextmanager
-def _draft(out: Path) -> Iterator[Path]:
-    """Give a new folder that takes the place of `out` if all goes well, and else is gone."""
+def refuse(out: Path) -> None:
+    """UserError if an export must not be written to a place."""
+    if out.is_symlink():
+        raise UserError(f"--out {out}: is a link; name the folder it means")
     if out.exists() and not (out / PROOF).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is there and is no earlier export; name another place")
-    draft = out.with_name(f".{out.name}.{os.getpid()}")
+
+
+@contextmanager
+def _draft(out: Path) -> Iterator[Path]:
+    """Give a new folder whose files take the place of `out`'s if all goes well, and else are gone.
+
+    A folder that is there stays: it may be the one in which the command is typed.
+    """
+    refuse(out)
+    place = out.resolve()
+    draft = (place if place.exists() else place.parent) / f".{place.name}.{os.getpid()}"
     try:
-        draft.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from error
-    try:
+        with _told(out):
+            draft.mkdir(parents=True)
         yield draft
-        if out.exists():
-            shutil.rmtree(out)
-        draft.rename(out)
+        with _told(out):
+            _replace(place, draft) if place.exists() else draft.rename(place)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _replace(place: Path, draft: Path) -> None:
+    """Put the files of a draft that lies in a place where those of an earlier export are."""
+    for path in [path for path in place.iterdir() if path != draft]:
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path in list(draft.iterdir()):
+        path.rename(place / path.name)
+
+
+@contextmanager
+def _told(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror or error}") from error

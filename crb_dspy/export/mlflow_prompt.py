@@ -56,16 +56,22 @@ class MlflowPrompt(Exporter):
         return render
 
     def publish(self, export: Export, folder: Path) -> list[str]:
-        """Register seed and tuned prompt, and point the aliases at them."""
-        client = _client()
+        """Register seed and tuned prompt, and point the aliases at them.
+
+        UserError if the registry cannot be reached or refuses one.
+        """
+        from crb_dspy.tracking import explained
+
         entries = json.loads((folder / FILE).read_text("utf-8"))
         done = []
-        for entry in entries.values():
-            name = entry["registered_as"]
-            for alias in ("seed", "tuned"):
-                version = _registered(client, name, entry[alias])
-                client.set_prompt_alias(name, alias, version)
-            done.append(f"registered {name} version {version} as '{alias}'")
+        with explained():
+            client = _client()
+            for entry in entries.values():
+                name = entry["registered_as"]
+                for alias in ("seed", "tuned"):
+                    version = _registered(client, name, entry[alias])
+                    client.set_prompt_alias(name, alias, version)
+                done.append(f"registered {name} version {version} as '{alias}'")
         return done
 
 
@@ -116,5 +122,7 @@ def _version(client: Any, name: str, version: int) -> Any:
 
     try:
         return client.get_prompt_version(name, version)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return None

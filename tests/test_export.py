@@ -13,7 +13,6 @@ from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program
 from crb_dspy.errors import CrbError, RunError, UserError
 from crb_dspy.export import _check
-from crb_dspy.export.__main__ import main
 from crb_dspy.export._find import find, names
 from crb_dspy.export._make import PROOF, Wish, make, narrowed
 from crb_dspy.export._seam import Export, Exporter, lacking, prompts_of, used
@@ -268,51 +267,9 @@ def test_a_place_that_holds_something_else_is_left_alone(
     exporter: Exporter, tmp_path: Path
 ) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="no earlier export"):
+    with pytest.raises(UserError, match=r"holds notes.txt, which is of no earlier export"):
         make(exporter, tuned("instructions"), tmp_path, wish(exporter))
     assert contents(tmp_path) == {"notes.txt": b"mine"}
-
-
-def test_the_folder_one_is_in_can_be_written_again_and_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    exporter, saved = find("promptfoo"), tuned("instructions")
-    for _ in range(2):
-        make(exporter, saved, Path(), Wish(check=False))
-        assert {"prompts", PROOF} < {path.name for path in Path.cwd().iterdir()}
-    assert [path for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-@pytest.mark.parametrize("target", ["earlier", "nowhere"])
-def test_a_link_is_refused_before_anything_is_done(tmp_path: Path, target: str) -> None:
-    exporter = find("messages")
-    make(exporter, tuned("instructions"), tmp_path / "earlier", Wish(check=False))
-    before = contents(tmp_path / "earlier")
-    (tmp_path / "link").symlink_to(tmp_path / target)
-    arguments = ["--to", "messages", "--out", str(tmp_path / "link")]
-    # Before the program is looked for, to say nothing of a model.
-    with pytest.raises(UserError, match="link: is a link; name the folder it means"):
-        main(["nowhere.json", *arguments])
-    with pytest.raises(UserError, match="is a link"):
-        make(exporter, tuned("demonstrations"), tmp_path / "link", Wish())
-    assert contents(tmp_path / "earlier") == before
-
-
-def test_an_export_is_published_when_its_folder_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exporter, out = find("messages"), tmp_path / "out"
-
-    def failing(export: Export, folder: Path) -> list[str]:
-        assert folder == out
-        assert (out / PROOF).is_file()
-        raise UserError("the registry is away")
-
-    monkeypatch.setattr(exporter, "publish", failing)
-    with pytest.raises(UserError, match=r"is written, but not published: the registry is away"):
-        make(exporter, tuned("instructions"), out, Wish(check=False))
-    assert (out / PROOF).is_file()
 
 
 def test_what_a_format_lacks_is_what_the_program_needs(exporter: Exporter) -> None:

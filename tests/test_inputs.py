@@ -57,6 +57,8 @@ def test_a_folder_is_read_in_order_and_says_what_it_left_out(tmp_path: Path) -> 
     found = reports([str(tmp_path)], tmp_path / "out.jsonl")
     assert [report.case.id for report in found] == ["b", "a/y", "a/z"]
     assert found.ignored == 1
+    rest = reports([str(tmp_path)], tmp_path / "a").files
+    assert [file.name for file in rest] == ["b", "out"]
 
 
 def test_ids_that_were_there_before_are_told_apart(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from crb_dspy.errors import UserError
 from crb_dspy.export import _check, _notes
 from crb_dspy.export._seam import NEEDS, Export, Exporter, carried, lacking
 from crb_dspy.saved import Saved, as_json
+from crb_dspy.tracking import FOLDER
 
 if TYPE_CHECKING:
     from crb_dspy.cases import Case
@@ -139,10 +141,40 @@ def _without(saved: Saved, wish: Wish, proof: dict[str, Any]) -> dict[str, Any]:
 
 def refuse(out: Path) -> None:
     """UserError if an export must not be written to a place."""
+    _earlier(out)
+
+
+def _earlier(out: Path) -> set[str]:
+    """Return the files of an earlier export; UserError for a place with any others."""
     if out.is_symlink():
         raise UserError(f"--out {out}: is a link; name the folder it means")
-    if out.exists() and not (out / PROOF).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out}: is there and is no earlier export; name another place")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; name a folder")
+    listed, earlier = _listed(out / PROOF), set()
+    # The store of the folder one is in, which looking for a run or asking a model makes.
+    store = f"{FOLDER}/" if out.resolve() == Path.cwd() else None
+    for name in _files(out):
+        if name in listed:
+            earlier.add(name)
+        elif not (store and name.startswith(store)):
+            said = f"--out {out}: holds {name}, which is of no earlier export"
+            raise UserError(f"{said}; move it, or name another place")
+    return earlier
+
+
+def _listed(proof: Path) -> set[str]:
+    """Return the files that a proof accounts for, itself among them; none if it is not ours."""
+    try:
+        said = json.loads(proof.read_bytes())
+        return {proof.name, *said["files"]} if "crb_dspy" in said else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not path.is_dir():
+            yield path.relative_to(folder).as_posix()
 
 
 @contextmanager
@@ -151,7 +183,7 @@ def _draft(out: Path) -> Iterator[Path]:
 
     A folder that is there stays: it may be the one in which the command is typed.
     """
-    refuse(out)
+    earlier = _earlier(out)
     place = out.resolve()
     draft = (place if place.exists() else place.parent) / f".{place.name}.{os.getpid()}"
     try:
@@ -159,17 +191,24 @@ def _draft(out: Path) -> Iterator[Path]:
             draft.mkdir(parents=True)
         yield draft
         with _told(out):
-            _replace(place, draft) if place.exists() else draft.rename(place)
+            _replace(place, earlier, draft) if place.exists() else draft.rename(place)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _replace(place: Path, draft: Path) -> None:
-    """Put the files of a draft that lies in a place where those of an earlier export are."""
-    for path in [path for path in place.iterdir() if path != draft]:
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    for path in list(draft.iterdir()):
-        path.rename(place / path.name)
+def _replace(place: Path, earlier: set[str], draft: Path) -> None:
+    """Put the files of a draft where those of an earlier export are, and touch no others.
+
+    The proof comes last: until then the old one accounts for what it can.
+    """
+    files = set(_files(draft))
+    for name in sorted(earlier - files):
+        (place / name).unlink()
+        if (folder := (place / name).parent) != place and not any(folder.iterdir()):
+            folder.rmdir()
+    for name in sorted(files, key=lambda name: (name == PROOF, name)):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (draft / name).replace(place / name)
 
 
 @contextmanager

@@ -94,17 +94,18 @@ class Reports:
 def reports(names: Sequence[str], leave_out: Path) -> Reports:
     """Return the reports of files, folders (with all that is below them) and "-", stdin.
 
-    In the order given, a folder's sorted by path; hidden files and `leave_out` are passed over.
+    In the order given, a folder's sorted by path; hidden files and `leave_out`, with all that is
+    below it, are passed over.
     The id of a text file is its name, below a folder its path, without the ending. UserError
     for what is not there.
     """
     files: list[_File] = []
-    ignored = 0
+    ignored, own = 0, leave_out.resolve()
     for name in names:
         if name == STDIN or not Path(name).is_dir():
             files.append(_single(name))
             continue
-        below = [file for file in _below(Path(name)) if file.path.resolve() != leave_out.resolve()]
+        below = [file for file in _below(Path(name)) if not file.path.resolve().is_relative_to(own)]
         known = [file for file in below if file.path.suffix.lower() in READERS]
         files += known
         ignored += len(below) - len(known)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import dspy
 
 from crb_dspy import grounding, tracking
-from crb_dspy.asking import in_order
+from crb_dspy.asking import AHEAD, in_order
 from crb_dspy.cases import Case
 from crb_dspy.errors import RunError, UserError
 from crb_dspy.extracting.findings import Counts, Findings, held
@@ -30,6 +31,8 @@ from crb_dspy.saved import NAME, Origin, Saved, as_json, load_program
 
 # Reports between two clearings of memory.
 FORGET_EVERY = 32
+# Errors of an answer that came or of a report that is too long: the same whenever it is asked.
+_LASTING = ("AdapterParseError:", "ContextLengthError:", "ValueError:")
 _RUN_ID = re.compile("[0-9a-f]{32}")
 MOST_THREADS = 256
 
@@ -105,7 +108,8 @@ def extract(job: Job) -> Summary:
             first = next(iter(job.reports))
             raise UserError(f"no report can be read; the first: {first.error}")
         findings.begin(_identity(job, digest))
-        kept = findings.resume(job.reports, count)
+        in_vain = partial(unanswered, list(job.saved.program.parts.values()))
+        kept = findings.resume(job.reports, count, in_vain, AHEAD * job.settings.threads)
         usage = _asked(job, findings, kept, count) if kept < count else Usage()
         return Summary(findings.counts(), kept, unreadable, usage)
 
@@ -164,6 +168,15 @@ def row_of(report: Report, parts: Sequence[Part], readings: Sequence[Reading]) -
         "errors": {key: reading.error for key, reading in found.items() if reading.error},
         "mended": {k: found[k].irregular[k] for k in found if k in found[k].irregular},
     }
+
+
+def unanswered(parts: Sequence[Part], row: Mapping[str, Any]) -> int:
+    """Count the calls of a row that got no answer, which another time they may."""
+    errors = row["errors"]
+    return sum(
+        any(key in errors and not errors[key].startswith(_LASTING) for key in part.keys)
+        for part in parts
+    )
 
 
 def finding(case: Case, place: Placement) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from crb_dspy.errors import RunError, UserError
+from crb_dspy.models.line import PATIENCE
 from crb_dspy.readers import Report
 from crb_dspy.saved import as_json, write_whole
 
@@ -83,15 +85,20 @@ class Findings:
             )
         return then
 
-    def resume(self, reports: Iterable[Report], count: int) -> int:
+    def resume(
+        self, reports: Iterable[Report], count: int, unanswered: Callable[[Row], int], window: int
+    ) -> int:
         """Return how many of the reports, `count` in all, are done; cut off what is not whole.
 
-        Failures at the end of a run that did not come to its end are to be asked again: a
-        server that dies fails a few times before it is given up. UserError if the lines are not
-        those of the reports.
+        Where a run did not come to its end, its server may have been dying. It fails a few times
+        before it is given up, and up to `window` reports done before are written after those: so
+        much of the end is cut off as holds no more calls that were `unanswered` than can be due
+        to that. UserError if the lines are not those of the reports.
         """
         self._file.seek(0)
-        lines = size = settled = settled_size = 0
+        lines = size = 0
+        # The last of those that were asked about: where they begin, and how often in vain.
+        last: deque[tuple[int, int, int]] = deque(maxlen=PATIENCE + window)
         for line, report in zip(self._file, reports, strict=False):
             if (row := _row(line)) is None:
                 break
@@ -100,12 +107,13 @@ class Findings:
                     f"{self.path}, line {lines + 1}: '{row['id']}' where '{report.case.id}' "
                     "belongs; name another --out"
                 )
+            if not report.error:
+                last.append((lines, size, unanswered(row)))
             lines, size = lines + 1, size + len(line)
-            if not row["errors"]:
-                settled, settled_size = lines, size
-        kept, whole = (lines, size) if lines == count else (settled, settled_size)
-        self._file.truncate(whole)
-        return kept
+        if lines < count:
+            lines, size = _certain(last, (lines, size))
+        self._file.truncate(size)
+        return lines
 
     def append(self, row: Row) -> None:
         """Write a line that is on the disk when this returns."""
@@ -133,6 +141,18 @@ class Findings:
                 mended=total.mended + len(row["mended"]),
             )
         return total
+
+
+def _certain(last: Iterable[tuple[int, int, int]], end: tuple[int, int]) -> tuple[int, int]:
+    """Return line and byte up to which a file that ends there is not in doubt."""
+    failures = 0
+    for line, at, failed in reversed(list(last)):
+        failures += failed
+        # As many in a row end a run; asked again all at once, they would end the next one too.
+        if failures >= PATIENCE:
+            break
+        end = (line, at) if failed else end
+    return end
 
 
 def _row(line: bytes) -> Row | None:

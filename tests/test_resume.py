@@ -251,13 +251,6 @@ def test_a_changed_endpoint_is_refused_before_it_is_asked(
         assert other.bodies == []
 
 
-def test_a_changed_endpoint_is_refused_with_both(stopped: tuple[Home, FakeServer]) -> None:
-    with serving() as other:
-        message = refusal(stopped[0], other)
-        assert f"api_base: '{stopped[1].address}' then, '{other.address}' now" in message
-        assert not [text for text in other.prompts() if "Task: " in text]
-
-
 def test_without_the_flag_a_changed_experiment_is_another_run(
     stopped: tuple[Home, FakeServer],
 ) -> None:

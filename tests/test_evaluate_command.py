@@ -133,11 +133,17 @@ def test_a_mistake_asks_nothing(folder: Path) -> None:
         assert server.bodies == []
 
 
-@pytest.mark.parametrize("module", ["evaluate", "extract"])
+@pytest.mark.parametrize(
+    ("module", "more"),
+    [
+        ("evaluate", ["--data", "sample"]),
+        ("extract", ["--input", "x", "--out", "y"]),
+        ("export", ["--to", "messages", "--out", "y"]),
+    ],
+)
 def test_as_a_command_a_mistake_is_one_line_and_help_needs_no_heavy_import(
-    tmp_path: Path, module: str
+    tmp_path: Path, module: str, more: list[str]
 ) -> None:
-    more = ["--data", "sample"] if module == "evaluate" else ["--input", "x", "--out", "y"]
     command = [sys.executable, "-X", "importtime", "-m", f"crb_dspy.{module}"]
     options: dict[str, Any] = {"cwd": tmp_path, "capture_output": True, "text": True}
     helped = subprocess.run([*command, "--help"], timeout=60, **options)
@@ -153,3 +159,4 @@ def test_as_a_command_a_mistake_is_one_line_and_help_needs_no_heavy_import(
         done.stderr
         == "error: nowhere: no such program; name a program.json or the folder it is in\n"
     )
+    assert list(tmp_path.iterdir()) == []

@@ -266,8 +266,9 @@ def test_a_run_is_exported_by_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("crb_dspy.tracking.fetch", fetch)
     monkeypatch.chdir(tmp_path)
-    assert main(["0123abc", "--to", "messages", "--out", "out", "--category", "GI"]) == 0
-    assert asked == [("0123abc", "program.json")]
+    run = "0123abcd" * 4
+    assert main([run, "--to", "messages", "--out", "out", "--category", "GI"]) == 0
+    assert asked == [(run, "program.json")]
     prompts = json.loads((tmp_path / "out" / "prompts.json").read_text())["prompts"]
     assert [prompt["name"] for prompt in prompts] == ["GI"]
 
@@ -299,7 +300,7 @@ def test_the_command_says_what_it_wrote(server: FakeServer, tmp_path: Path) -> N
         (["p.json", "--to", "massages", "--out", "o"], "did you mean 'messages'?"),
         (["p.json", "--out", "o"], "--to is missing"),
         (["p.json", "--to", "messages"], "--out is missing"),
-        (["--to", "messages", "--out", "o"], "RUN_ID or PROGRAM.json is missing"),
+        (["--to", "messages", "--out", "o"], "PROGRAM is missing"),
         (["p.json", "--to", "openai-batch", "--out", "o"], "give --input"),
         (["p.json", "--to", "messages", "--out", "o", "--input", "."], "leave --input out"),
         (["none.json", "--to", "messages", "--out", "o"], "no such program"),

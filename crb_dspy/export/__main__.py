@@ -1,6 +1,6 @@
 """Write a tuned program for another tool, with a proof that its prompts are the tuned ones.
 
-python -m crb_dspy.export RUN_ID|PROGRAM.json --to FORMAT --out PATH
+python -m crb_dspy.export PROGRAM --to FORMAT --out PATH
 """
 
 from __future__ import annotations
@@ -29,16 +29,17 @@ def main(argv: list[str]) -> int:
         return 0
     for name in ("program", "to", "out"):
         if getattr(arguments, name) is None:
-            option = "RUN_ID or PROGRAM.json" if name == "program" else f"--{name}"
+            option = "PROGRAM" if name == "program" else f"--{name}"
             raise UserError(f"{option} is missing; --list shows the formats")
     from crb_dspy.export._find import find
 
     exporter = find(arguments.to)
     _refuse(exporter, arguments)
     from crb_dspy.export._make import Wish, make, narrowed, refuse
+    from crb_dspy.extracting.extraction import saved_program
 
     refuse(arguments.out)
-    saved = narrowed(_saved(arguments.program), arguments.category)
+    saved = narrowed(saved_program(arguments.program), arguments.category)
     wish = Wish(
         report_text=not arguments.no_report_text,
         check=not arguments.no_check,
@@ -56,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Write a tuned program for another tool, with a proof that its prompts are "
         "the tuned ones.",
     )
-    parser.add_argument("program", nargs="?", help="an MLflow run, or a compiled program.json")
+    parser.add_argument(
+        "program", nargs="?", help="a program.json, the folder it is in, or the id of a run"
+    )
     parser.add_argument("--to", metavar="FORMAT", help="see --list")
     parser.add_argument("--out", type=Path, help="folder to write")
     parser.add_argument("--list", action="store_true", help="show the formats and what they lack")
@@ -92,16 +95,6 @@ def _refuse(exporter: Exporter, arguments: argparse.Namespace) -> None:
         raise UserError(f"--to {exporter.name} holds no reports: leave --input out")
     if arguments.check_cases < 1:
         raise UserError(f"--check-cases {arguments.check_cases}: at least 1")
-
-
-def _saved(name: str) -> Saved:
-    from crb_dspy.saved import load_program
-
-    if name.endswith(".json") or Path(name).exists():
-        return load_program(name)
-    from crb_dspy.tracking import fetch
-
-    return load_program(fetch(name, "program.json"))
 
 
 def _trial(saved: Saved, arguments: argparse.Namespace) -> Trial | None:

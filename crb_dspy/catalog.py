@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from crb_dspy.cases import fingerprint
 from crb_dspy.errors import UserError, one_line
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.recipe import Recipe
@@ -40,6 +41,17 @@ def find_program(name: str) -> type[ExtractionProgram]:
             f"program '{name}': must be a subclass of crb_dspy.program.ExtractionProgram"
         )
     return found
+
+
+def code_of(name: str) -> str | None:
+    """Return a fingerprint of the file in `FILE.py:NAME`, None for a name of the catalog."""
+    if ".py:" not in name:
+        return None
+    path = Path(name.rpartition(":")[0])
+    try:
+        return fingerprint(path.read_bytes().hex())
+    except OSError as error:
+        raise UserError(f"'{name}': {path} cannot be read: {error.strerror}") from error
 
 
 def find_recipe(name: str, options: Mapping[str, Any]) -> Recipe:

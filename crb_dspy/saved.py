@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from crb_dspy import __version__
 from crb_dspy.cases import fingerprint
-from crb_dspy.catalog import build_program
+from crb_dspy.catalog import build_program, code_of
 from crb_dspy.errors import UserError, one_line
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.schema import Schema, explained
@@ -36,6 +36,8 @@ class Origin(BaseModel):
 
     program: str
     program_options: dict[str, Any] = {}
+    # What the file of a program FILE.py:Class held.
+    code: str | None = None
     # Its name or path then; the file holds the schema itself.
     schema_: str = Field(alias="schema")
     categories: list[str]
@@ -77,7 +79,8 @@ class Saved:
     @property
     def fingerprint(self) -> str:
         """12 hex digits that change with anything that may change an answer of the program."""
-        built = (self.origin.program, self.origin.program_options, self.schema.model_dump())
+        origin, schema = self.origin, self.schema.model_dump()
+        built = (origin.program, origin.code, origin.program_options, schema)
         return fingerprint(*built, _state(self.program))
 
 
@@ -151,9 +154,9 @@ def write_program(path: Path, saved: Saved) -> Path:
 def load_program(name: str | Path) -> Saved:
     """Read a program of `write_program`: JSON only, nothing is unpickled.
 
-    A program named FILE.py:Class in the file is that file's code, run if it is there. UserError
-    for a file that is not JSON, foreign, of a newer format, changed since it was written, or
-    whose program has other fields now.
+    A program named FILE.py:Class is that file's code, run only if it is what it was when the
+    program was written. UserError for a file that is not JSON, foreign, of a newer format, changed
+    since it was written, or whose program has other fields or other code now.
     """
     path = resolve(name)
     table = _table(path)
@@ -162,9 +165,13 @@ def load_program(name: str | Path) -> Saved:
     if document.schema_fingerprint != fingerprint(schema.model_dump()):
         _refuse(path, "its schema is not the one it was tuned for; fetch it anew")
     try:
-        program = build_program(origin.program, schema, origin.program_options)
+        code, program = code_of(origin.program), None
+        if code == origin.code:
+            program = build_program(origin.program, schema, origin.program_options)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+    if program is None:
+        _refuse(path, f"the code of '{origin.program}' is not what it was; compile again")
     _check_fields(path, document, program)
     for label, predictor in _predictors(program):
         try:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from crb_dspy.benchmarks import load
-from crb_dspy.catalog import build_program
+from crb_dspy.catalog import build_program, code_of
 from crb_dspy.errors import UserError
 from crb_dspy.saved import NAME, Origin, Saved, as_json, load_program, resolve, write_program
 from crb_dspy.schema import Schema, load_schema
@@ -43,7 +43,7 @@ def tuned(
         told = f"{{{{report}}}} of {label}: 5 × 10⁹/L"
         changed.predict.signature = changed.predict.signature.with_instructions(told)
         parts[label] = changed
-    given = {"schema": "casereportbench", "model": "openai/fake", **origin}
+    given = {"schema": "casereportbench", "model": "openai/fake", "code": code_of(name), **origin}
     about = Origin(
         program=name, program_options=options or {}, categories=list(schema.keys), **given
     )
@@ -122,11 +122,12 @@ def test_a_program_of_ones_own_needs_its_file(tmp_path: Path) -> None:
     saved = tuned(f"{own}:Mine")
     path = write_program(tmp_path / "p.json", saved)
     assert messages(load_program(path)) == messages(saved)
-    own.write_text(own.read_text().replace("'everything'", "'all'"))
-    with pytest.raises(UserError, match="has other parts now; compile again"):
+    own.write_text(own.read_text() + f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(UserError, match=r"code of '.*mine\.py:Mine' is not what it was; compile"):
         load_program(path)
+    assert not (tmp_path / "ran").exists()
     own.unlink()
-    with pytest.raises(UserError, match=r"p\.json: program '.*mine\.py:Mine': no such file"):
+    with pytest.raises(UserError, match=r"p\.json: '.*mine\.py:Mine': .* cannot be read: No such"):
         load_program(path)
 
 

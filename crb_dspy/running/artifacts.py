@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crb_dspy.cases import Split
+from crb_dspy.catalog import code_of
 from crb_dspy.config import Experiment
 from crb_dspy.evaluation import records, table
 from crb_dspy.program import ExtractionProgram
@@ -87,6 +88,7 @@ def _saved(planned: Plan, tuned: ExtractionProgram, result: Result) -> Saved:
     }
     origin = Origin(
         **{name: getattr(experiment, name) for name in names},
+        code=code_of(experiment.program),
         schema=experiment.schema_,
         categories=list(planned.schema.keys),
         scores=scores,

@@ -9,6 +9,7 @@ from typing import Any
 
 from crb_dspy import __version__
 from crb_dspy.cases import fingerprint
+from crb_dspy.catalog import code_of
 from crb_dspy.errors import UserError
 from crb_dspy.running.plan import Plan
 from crb_dspy.tuning.ledger import identity
@@ -24,7 +25,8 @@ def inputs(planned: Plan, models: Mapping[str, str]) -> dict[str, Any]:
         "cases of train, validation and test": planned.split.fingerprint,
         "prompts of the seed": identity(planned.program),
         "schema's text": fingerprint(planned.schema.model_dump()),
-        **{f"file of the {kind}": text for kind, text in _own(planned).items()},
+        "file of the program": code_of(planned.experiment.program),
+        "file of the optimizer": code_of(planned.experiment.optimizer),
         **{f"endpoint of the {role} model": name for role, name in models.items()},
         "version": __version__,
     }
@@ -41,13 +43,6 @@ def then(folder: Path, now: Mapping[str, Any], *, must: bool = False) -> dict[st
     if must:
         raise UserError(_refusal(folder, state, now))
     return None
-
-
-def _own(planned: Plan) -> dict[str, str]:
-    """Return a fingerprint of each file of the user's that the experiment runs."""
-    named = {kind: getattr(planned.experiment, kind) for kind in ("program", "optimizer")}
-    paths = {k: Path(v.rpartition(":")[0]) for k, v in named.items() if ".py:" in v}
-    return {kind: fingerprint(path.read_text("utf-8")) for kind, path in paths.items()}
 
 
 def write(folder: Path, now: Mapping[str, Any], mlflow: str, *, finished: bool) -> None:

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-check", action="store_true", help="write without a proof")
     parser.add_argument("--no-report-text", action="store_true", help="leave demonstrations out")
     parser.add_argument("--input", nargs="+", metavar="PATH", help="reports, for openai-batch")
-    parser.add_argument("--data", help="real cases to run with and without DSPy")
+    parser.add_argument("--data", help="real cases to ask program and export about")
     parser.add_argument("--check-cases", type=int, default=_CASES, metavar="K", help="of --data")
     parser.add_argument("--model", help="to ask about --data (default: the one tuned for)")
     parser.add_argument("--api-base", help="its address")

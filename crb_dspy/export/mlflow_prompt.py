@@ -60,12 +60,12 @@ class MlflowPrompt(Exporter):
 
         UserError if the registry cannot be reached or refuses one.
         """
-        from crb_dspy.tracking import explained
+        from crb_dspy.tracking import connect, explained
 
         entries = json.loads((folder / FILE).read_text("utf-8"))
         done = []
         with explained():
-            client = _client()
+            client = connect()
             for entry in entries.values():
                 name = entry["registered_as"]
                 for alias in ("seed", "tuned"):
@@ -96,15 +96,6 @@ def _entry(export: Export, prompt: Prompt) -> dict[str, Any]:
 def _plain(program: str) -> str:
     """Return a program's name in the letters that MLflow takes."""
     return "".join(letter if letter.isalnum() else "_" for letter in Path(program).name)
-
-
-def _client() -> Any:
-    from mlflow import MlflowClient
-
-    from crb_dspy.tracking import FOLDER, uri
-
-    FOLDER.mkdir(exist_ok=True)
-    return MlflowClient(uri(), uri())
 
 
 def _registered(client: Any, name: str, entry: dict[str, Any]) -> int:

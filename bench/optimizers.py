@@ -40,8 +40,6 @@ from bench.simulated import MODES, SEARCHES, UNITS, simulated
 from crb_dspy.command import run as run_command
 from crb_dspy.config import setting
 
-ROOT = Path(__file__).parents[1]
-
 
 def tell(found: Mapping[str, Any]) -> None:
     """Print a table for each search."""
@@ -105,9 +103,7 @@ def real(options: argparse.Namespace) -> dict[str, Any]:
 def compiled(changes: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Compile in a process of its own, so that nothing is shared; exit if it fails."""
     folder.mkdir(parents=True, exist_ok=True)
-    known = {"CRB_REAL_DATA": str(ROOT.parent / "shared" / "data")}
-    environment = {**known, **os.environ}
-    environment.pop("MLFLOW_TRACKING_URI", None)
+    environment = {name: its for name, its in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     command = [sys.executable, str(Path(__file__).resolve()), "--child", json.dumps(changes)]
     done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-DEFAULT = Path(__file__).parents[2] / "shared" / "data"
-
 
 def real(name: str) -> Path:
     """Return a file of the real data, or skip the test."""
-    path = Path(os.environ.get("CRB_REAL_DATA") or DEFAULT) / name
-    if not path.exists():
-        pytest.skip(f"{path} is missing: set CRB_REAL_DATA to the folder of the real data")
+    folder = os.environ.get("CRB_REAL_DATA")
+    if not folder:
+        pytest.skip("CRB_REAL_DATA does not name a folder of real data")
+    if not (path := Path(folder) / name).exists():
+        pytest.skip(f"{path} is missing")
     return path

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,9 +29,7 @@ from tests.made_data import (
     refusal,
     save,
 )
-
-REAL = Path(os.environ.get("CRB_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
-real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real data in {REAL} (CRB_REAL_DATA)")
+from tests.real_data import real
 
 KINDS = [case_lines, hub_lines, hub_csv, numpy_csv, hub_parquet, brat_folder]
 
@@ -181,18 +178,16 @@ def test_bundled_schemas(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def annotated() -> Loaded:
-    return load(str(REAL / "casereportbench" / "gold_cases.jsonl"), load_schema("casereportbench"))
+    return load(str(real("casereportbench/gold_cases.jsonl")), load_schema("casereportbench"))
 
 
-@real
 def test_real_gold_is_all_exact(annotated: Loaded) -> None:
     assert annotated.levels[Status.EXACT] == 94
     assert annotated.ungrounded == ()
 
 
-@real
 def test_the_hub_table_is_repaired(annotated: Loaded) -> None:
-    path = REAL / "casereportbench" / "hub_rows_sample.jsonl"
+    path = real("casereportbench/hub_rows_sample.jsonl")
     loaded = load(str(path), load_schema("casereportbench"))
     assert loaded.levels[Status.NORMALISED] == 24
     assert loaded.ungrounded == ()
@@ -205,9 +200,8 @@ def test_the_hub_table_is_repaired(annotated: Loaded) -> None:
             assert spans[0] == spans[1]
 
 
-@real
 def test_maccrobat_is_grounded_where_it_was_annotated() -> None:
-    path = REAL / "maccrobat" / "cases.jsonl"
+    path = real("maccrobat/cases.jsonl")
     cases = load(str(path), load_schema("maccrobat"))
     placed = sum(cases.levels.values()) - cases.levels[Status.UNGROUNDED]
     assert len(cases.cases) == 140

@@ -135,8 +135,8 @@ def _report(result: Result) -> None:
     if result.stopped:
         print(f"\nstopped    {result.stopped}; what follows is the best so far")
     print("\nparts")
-    for verdict in result.verdicts:
-        print(f"           {verdict.part}: {verdict}")
+    for name, verdict in result.parts:
+        print(f"           {name}: {verdict}")
     print(
         f"\nbaseline   {found['test/score_baseline']:.3f}  ({gain.cases} test cases, {cells} cells)"
     )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 
 from crb_dspy.cases import Case
-from crb_dspy.tuning.gate import IMPROVED, NO_GAIN, WORSE, Verdict, judged
-from tests.made_search import case
+from crb_dspy.program import Part, Tunable
+from crb_dspy.tuning.gate import IMPROVED, NO_GAIN, WORSE, Verdict, confirmed, judged
+from tests.made_search import FULL, case
 
 CASES = [case(f"validation{n}", ["GI"]) for n in range(10)]
 LOW = [0.2, 0.3, 0.1, 0.4, 0.2, 0.3, 0.2, 0.1, 0.3, 0.2]
@@ -61,6 +63,29 @@ def test_a_stricter_alpha_takes_less() -> None:
     after = [score + (0.3 if n < 8 else -0.1) for n, score in enumerate(LOW)]
     assert verdict(LOW, after, 0.1).kept
     assert not verdict(LOW, after, 0.001).kept
+
+
+def test_all_changed_parts_are_judged_together_too_and_that_decides_nothing() -> None:
+    keys = ("GI", "GU", "CVS")
+    seeds = {key: Part(FULL.select([key]).categories) for key in keys}
+    changed = {key: seeds[key].with_instruction("Other.") for key in ("GI", "GU")}
+    noise = [0.6, -0.6] * (len(CASES) // 2)
+    gains = {"GI": [0.15 + x for x in noise], "GU": [0.15 - x for x in noise]}
+
+    def score(parts: Mapping[str, Tunable], cases: Sequence[Case]) -> dict[str, list[float]]:
+        seed = [0.3] * len(cases)
+        after = {f"{key}/1": [0.3 + x for x in gains[key]] for key in changed}
+        return {**{f"{key}/0": seed for key in changed}, **after}
+
+    verdicts, together = confirmed(seeds, changed, CASES, 0.02, score)
+    assert [verdict.kept for verdict in verdicts.values()] == [False, False]
+    assert together is not None
+    assert together.outcome == IMPROVED
+    assert together.difference is not None
+    # A third of the objective is a part that did not change.
+    assert together.difference.difference == pytest.approx(0.1)
+    del changed["GU"]
+    assert confirmed(seeds, changed, CASES, 0.02, score)[1] is None
 
 
 def test_what_was_not_judged_says_why() -> None:

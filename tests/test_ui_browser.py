@@ -69,7 +69,9 @@ def strategy(program: str, optimizer: str, skill: float) -> None:
         for path in write_inputs(folder, experiment, planned.split):
             run.keep(path)
         gain = difference(before, after)
-        result = Result(before, after, gain, verdicts, [], "", [], used, [], 1.0, folder, run.id)
+        result = Result(
+            before, after, gain, verdicts, None, [], "", [], used, [], 1.0, folder, run.id
+        )
         record(planned, run, planned.program, result)
 
 

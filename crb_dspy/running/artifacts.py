@@ -110,7 +110,7 @@ def _page(planned: Plan, tuned: ExtractionProgram, result: Result) -> str:
         planned.loaded.cases,
         planned.schema,
         pairs,
-        [(verdict.part, str(verdict)) for verdict in result.verdicts],
+        result.parts,
     )
 
 

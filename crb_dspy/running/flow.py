@@ -219,6 +219,7 @@ def _result(
         tuned,
         difference(baseline, tuned),
         outcomes[-1].tuned.verdicts,
+        outcomes[-1].tuned.together,
         outcomes[-1].tuned.candidates,
         models.budget.spent,
         [leak for outcome in outcomes for leak in outcome.leaks],

@@ -73,6 +73,6 @@ def _templates(planned: Plan, tuned: ExtractionProgram) -> dict[str, str | list[
 
 
 def _description(result: Result) -> str:
-    parts = "\n".join(f"- {verdict.part}: {verdict}" for verdict in result.verdicts)
+    parts = "\n".join(f"- {name}: {verdict}" for name, verdict in result.parts)
     stopped = f"\n\nStopped by its budget: {result.stopped}." if result.stopped else ""
     return f"{headline(result)}{stopped}\n\n{parts}"

@@ -22,15 +22,16 @@ from crb_dspy.tuning.ledger import Row as CandidateRow
 class Result:
     """What a compile found: test rows of seed and tuned program, their difference, the cost.
 
-    `verdicts` say what became of each part, `stopped` which cap was reached, `leaks` where a
-    tuned prompt shares text with a report that chose or judged it, `usages` what each role
-    asked, `truths` the same by stage beside the estimate.
+    `verdicts` say what became of each part, `together` what all changed ones would do, `stopped`
+    which cap was reached, `leaks` where a tuned prompt shares text with a report that chose or
+    judged it, `usages` what each role asked, `truths` the same by stage beside the estimate.
     """
 
     baseline: list[Row]
     tuned: list[Row]
     difference: stats.Difference
     verdicts: list[Verdict]
+    together: Verdict | None
     candidates: list[CandidateRow]
     stopped: str
     leaks: list[Hit]
@@ -39,6 +40,12 @@ class Result:
     seconds: float
     folder: Path
     run: str
+
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """What became of each part, and what all of them would do, by name."""
+        beside = [self.together] if self.together else []
+        return [(verdict.part, str(verdict)) for verdict in (*self.verdicts, *beside)]
 
     @property
     def usage(self) -> Usage:

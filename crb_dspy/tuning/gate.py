@@ -11,6 +11,8 @@ from crb_dspy.cases import Case
 from crb_dspy.models.budget import BudgetSpent
 from crb_dspy.program import Tunable
 
+# Stands for a part where all changed ones are judged as one.
+TOGETHER = "together, which decides nothing"
 IMPROVED, NO_GAIN, WORSE = "improved", "no gain shown", "worse, kept the seed"
 
 
@@ -42,16 +44,18 @@ def confirmed(
     cases: Sequence[Case],
     alpha: float,
     score: Callable[[Mapping[str, Tunable], Sequence[Case]], dict[str, list[float]]],
-) -> dict[str, Verdict]:
+) -> tuple[dict[str, Verdict], Verdict | None]:
     """Judge changed parts against their seeds on fresh cases, by the scores that `score` finds.
 
+    Beside them stands what all of them would do together to the mean over categories, None for
+    fewer than two: it decides nothing, but tells when there are too few cases for each alone.
     With `alpha` 1 every changed part is taken unseen.
     """
     if alpha >= 1:
-        return {name: Verdict(name, "taken", "no gate") for name in changed}
+        return {name: Verdict(name, "taken", "no gate") for name in changed}, None
     if not cases:
         why = "no fresh validation cases to confirm it on"
-        return {name: Verdict(name, NO_GAIN, why) for name in changed}
+        return {name: Verdict(name, NO_GAIN, why) for name in changed}, None
     before = {f"{name}/0": seeds[name] for name in changed}
     after = {f"{name}/1": part for name, part in changed.items()}
     try:
@@ -59,11 +63,21 @@ def confirmed(
         scores = score(before | after, cases) if changed else {}
     except BudgetSpent as error:
         why = f"stopped before it could be confirmed: {error}"
-        return {name: Verdict(name, NO_GAIN, why) for name in changed}
-    return {
+        return {name: Verdict(name, NO_GAIN, why) for name in changed}, None
+    verdicts = {
         name: judged(name, cases, scores[f"{name}/0"], scores[f"{name}/1"], alpha)
         for name in changed
     }
+    if len(changed) < 2:
+        return verdicts, None
+    total = sum(len(part.keys) for part in seeds.values())
+    shares = {name: len(part.keys) / total for name, part in changed.items()}
+
+    def mean(run: int) -> list[float]:
+        weighted = ([its * s for s in scores[f"{name}/{run}"]] for name, its in shares.items())
+        return [sum(case) for case in zip(*weighted, strict=True)]
+
+    return verdicts, judged(TOGETHER, cases, mean(0), mean(1), alpha)
 
 
 def judged(

@@ -40,11 +40,12 @@ Found = dict[str, tuple[Tunable, str]]
 
 @dataclass(frozen=True)
 class Tuned:
-    """A tuned program, what became of each part, every candidate, and the cap that ended it."""
+    """A tuned program, what became of each part, every candidate, and what all parts would do."""
 
     program: ExtractionProgram
     verdicts: list[gate.Verdict]
     candidates: list[CandidateRow]
+    together: gate.Verdict | None = None
 
 
 @dataclass
@@ -75,10 +76,10 @@ class Search:
             rooms = [Headroom(name, 0, 0, 0, f"stopped: {error}") for name in seeds]
             found = {name: (ledger.best(), "") for name, ledger in self.ledgers.items()}
         with self._stage("gate"):
-            verdicts = self._gated(seeds, found, rooms)
+            verdicts, together = self._gated(seeds, found, rooms)
         kept = {v.part: found[v.part][0] for v in verdicts if v.kept}
         rows = [row for ledger in self.ledgers.values() for row in ledger.rows()]
-        return Tuned(self._assembled(kept), verdicts, rows)
+        return Tuned(self._assembled(kept), verdicts, rows, together)
 
     def _found(self, seeds: Mapping[str, Tunable]) -> tuple[list[Headroom], Found]:
         with self._stage("headroom"):
@@ -266,7 +267,7 @@ class Search:
 
     def _gated(
         self, seeds: Mapping[str, Tunable], found: Found, rooms: Sequence[Headroom]
-    ) -> list[gate.Verdict]:
+    ) -> tuple[list[gate.Verdict], gate.Verdict | None]:
         """Judge each tuned part against its seed on cases that did not choose it."""
         why = {room.part: room.why for room in rooms}
         changed = {
@@ -275,10 +276,10 @@ class Search:
             if identity(part) != identity(seeds[name])
         }
         alpha = self.planned.experiment.gate
-        verdicts = gate.confirmed(seeds, changed, self.sides.confirm, alpha, self._scores)
+        verdicts, together = gate.confirmed(seeds, changed, self.sides.confirm, alpha, self._scores)
         for name, (_, trouble) in found.items():
             searched = "the seed was best on validation" if self.ledgers[name].tried > 1 else ""
             reason = why[name] or trouble or searched
             outcome = "not searched" if why[name] or not reason else gate.NO_GAIN
             verdicts.setdefault(name, gate.Verdict(name, outcome, reason))
-        return [verdicts[name] for name in seeds]
+        return [verdicts[name] for name in seeds], together

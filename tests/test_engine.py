@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -213,11 +214,19 @@ def test_a_retry_waits_without_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
         return reply()
 
     answering, _ = engine(once, threads=1)
-    thread = threading.Thread(target=answering.complete, args=(asking("bad"),), daemon=True)
+
+    def asks() -> None:
+        with suppress(ModelGone):
+            answering.complete(asking("bad"))
+
+    thread = threading.Thread(target=asks, daemon=True)
     thread.start()
     assert waiting.wait(5)
     assert answering.complete(asking("good")).message.text == "[]"
     assert thread.is_alive()
+    answering.line._end("the test is over")
+    thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_a_model_that_fails_again_and_again_is_gone() -> None:

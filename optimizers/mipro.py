@@ -1,5 +1,6 @@
 """Proposed instructions and sets of demonstrations, combined by a Bayesian search."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,13 +54,17 @@ def mipro(
     sampler = optuna.samplers.TPESampler(seed=context.random.getrandbits(30), multivariate=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.enqueue_trial({f"{name}/{what}": 0 for name, c in choices.items() for what in c})
+    sizes = {f"{name}/{what}": len(its) for name, c in choices.items() for what, its in c.items()}
     tried: dict[str, float] = {}
     best, best_score = part, -1.0
-    for _ in range(context.rounds(trials) + 1):
+    while len(tried) < min(context.rounds(trials) + 1, math.prod(sizes.values())):
         trial = study.ask()
         units = {n: _put(trial, n, u, choices[n]) for n, u in part.units.items()}
         key = str(sorted(trial.params.items()))
-        if key not in tried:
+        if key in tried:
+            # What was tried teaches nothing more, and is no trial.
+            study.enqueue_trial({n: context.random.randrange(size) for n, size in sizes.items()})
+        else:
             candidate = part.with_units(units)
             rival = best if tried else None
             tried[key] = context.trial(_named(trial.params), candidate, validation, "seed", rival)

@@ -217,6 +217,14 @@ def test_mipro_keeps_the_proposal_that_helps() -> None:
     assert LEARNT not in result.prompt()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_mipro_tries_something_new_in_every_trial(seed: int) -> None:
+    few = with_options("mipro", seed, trials=2, candidates=3)
+    assert len(few.candidates("GI")) == 3
+    all_there_are = with_options("mipro", seed, trials=50, candidates=3)
+    assert len(all_there_are.candidates("GI")) == 4
+
+
 def test_mipro_with_demonstrations_tries_sets_of_them() -> None:
     model = scoring([*SPLIT.train, *SPLIT.validation], better=LEARNT)
     assert LEARNT in with_options("mipro", 0, model, demonstrations=2).prompt()

@@ -278,8 +278,13 @@ class Search:
         alpha = self.planned.experiment.gate
         verdicts, together = gate.confirmed(seeds, changed, self.sides.confirm, alpha, self._scores)
         for name, (_, trouble) in found.items():
-            searched = "the seed was best on validation" if self.ledgers[name].tried > 1 else ""
-            reason = why[name] or trouble or searched
-            outcome = "not searched" if why[name] or not reason else gate.NO_GAIN
-            verdicts.setdefault(name, gate.Verdict(name, outcome, reason))
+            if why[name] or self.planned.experiment.optimizer == "none":
+                verdict = gate.Verdict(name, "not searched", why[name])
+            else:
+                other = self.ledgers[name].tried > 1
+                best = (
+                    "the seed was best on validation" if other else "no other candidate was found"
+                )
+                verdict = gate.Verdict(name, gate.NO_GAIN, trouble or best)
+            verdicts.setdefault(name, verdict)
         return [verdicts[name] for name in seeds], together

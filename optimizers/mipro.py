@@ -12,6 +12,8 @@ from crb_dspy.program import Demonstration, Part, Tunable
 from crb_dspy.recipe import Context, estimated
 from crb_dspy.tuning.reflection import Mistake
 
+# How often a combination may be drawn for each that is wanted, those drawn again included.
+REPEATS = 50
 # One a proposal, in turn, as MIPROv2's tips are: they keep proposals apart.
 TIPS = (
     "Be short and precise.",
@@ -57,7 +59,10 @@ def mipro(
     sizes = {f"{name}/{what}": len(its) for name, c in choices.items() for what, its in c.items()}
     tried: dict[str, float] = {}
     best, best_score = part, -1.0
-    while len(tried) < min(context.rounds(trials) + 1, math.prod(sizes.values())):
+    wanted = min(context.rounds(trials) + 1, math.prod(sizes.values()))
+    for _ in range(REPEATS * wanted):
+        if len(tried) >= wanted:
+            break
         trial = study.ask()
         units = {n: _put(trial, n, u, choices[n]) for n, u in part.units.items()}
         key = str(sorted(trial.params.items()))

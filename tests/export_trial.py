@@ -1,17 +1,13 @@
 """Real cases and a server on which exports are tried."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from crb_dspy.cases import Case
 from crb_dspy.export._make import Trial
 from crb_dspy.models.reach import Settings
 from crb_dspy.saved import Saved
-from tests.fake_server import Body, FakeServer, Reply, asked_keys, serving
+from tests.fake_server import Body, FakeServer, Reply, asked_keys
 from tests.test_export import CASE, SCHEMA
 
 CASES = (
@@ -41,14 +37,6 @@ def answer(body: Body) -> Reply:
         json.dumps(quotes),
     ]
     return ways[SCHEMA.keys.index(key) % len(ways)]
-
-
-@pytest.fixture(name="server")
-def server_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    with serving(answer) as fake:
-        yield fake
 
 
 def trial(server: FakeServer, cases: tuple[Case, ...] = CASES) -> Trial:

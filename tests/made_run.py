@@ -19,6 +19,15 @@ from crb_dspy import tracking
 from crb_dspy.models import line
 from tests.fake_server import FakeServer
 
+# A recipe without end that says nothing of its costs.
+HEEDLESS = """\
+def recipe(part, train, validation, context):
+    for n in range(100):
+        tried = part.with_instruction(f"Quote {n}.")
+        context.trial(str(n), tried, validation)
+    return part
+"""
+WRITTEN = ("program.json", "prompts.md", "report.html", "candidates.jsonl", "cells.jsonl")
 _KEPT: list[TemporaryDirectory[str]] = []
 
 
@@ -73,3 +82,20 @@ def home(path: Path) -> Iterator[Home]:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
         patch.setattr(line, "BACKOFF", 0.001)
         yield Home(path)
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    """All that a run found, as bytes."""
+    return {name: (folder / name).read_bytes() for name in WRITTEN}
+
+
+def repeated(place: Home, server: FakeServer, *arguments: object) -> tuple[Any, Any]:
+    """Compile twice, the second time without a call and to the same bytes; return both runs."""
+    place.compile(server, *arguments)
+    first, asked = results(place.out), len(server.bodies)
+    place.compile(server, *arguments)
+    assert results(place.out) == first
+    assert len(server.bodies) == asked
+    again, once = place.runs()
+    assert again.info.run_id != once.info.run_id
+    return once, again

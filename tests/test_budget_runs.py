@@ -14,7 +14,7 @@ from crb_dspy.catalog import names
 from crb_dspy.errors import UserError
 from crb_dspy.running.estimate import affordable, kept_back
 from tests.fake_server import serving
-from tests.made_run import home
+from tests.made_run import HEEDLESS, home
 from tests.made_search import made_plan, made_split
 from tests.scoring_reply import sample
 
@@ -54,19 +54,6 @@ def test_a_cap_holds_with_8_threads_and_the_run_ends_well(
     assert 0 <= len(server.bodies) - run.data.metrics["cost/calls"] < 8
     if optimizer == "none":
         assert not stopped
-
-
-def mine(body: str) -> str:
-    """A recipe that says nothing of its costs, in a file."""
-    return f"def recipe(part, train, validation, context):\n{body}"
-
-
-HEEDLESS = mine(
-    "    for n in range(100):\n"
-    "        tried = part.with_instruction(f'Quote {n}.')\n"
-    "        context.trial(str(n), tried, validation)\n"
-    "    return part\n"
-)
 
 
 @pytest.mark.parametrize(("flag", "cap"), CAPS)

@@ -90,13 +90,6 @@ def exporter(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return found
 
 
-@pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check on two texts only, where all of them are not the matter."""
-    few = {name: _check.FIXTURES[name] for name in ("plain", "braces")}
-    monkeypatch.setattr(_check, "FIXTURES", few)
-
-
 @pytest.mark.parametrize("cot", [False, True], ids=["", "cot"])
 @pytest.mark.parametrize("kind", ["demonstrations", "instructions", "gepa"])
 def test_every_prompt_is_the_tuned_one_to_the_byte(

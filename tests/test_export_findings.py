@@ -19,13 +19,11 @@ from crb_dspy.saved import Saved
 from tests.export_trial import (
     CASES,
     requests,
-    server_fixture,  # noqa: F401
     trial,
     tuned_on,
 )
 from tests.fake_server import Body, FakeServer, Reply, asked_keys, empty, serving
 from tests.test_export import (
-    brief,  # noqa: F401
     tuned,
 )
 

@@ -18,13 +18,11 @@ from crb_dspy.models.reach import Settings
 from crb_dspy.saved import write_program
 from tests.export_trial import (
     CASES,
-    server_fixture,  # noqa: F401
     tuned_on,
 )
 from tests.fake_server import FakeServer
 from tests.test_export import (
     NOT_EMBEDDED,
-    brief,  # noqa: F401
     careless,
     contents,
     tuned,

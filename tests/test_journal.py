@@ -12,10 +12,8 @@ from crb_dspy.models.budget import Amount, Budget, Caps
 from crb_dspy.models.meter import Meter, Usage
 from crb_dspy.running import journal
 from tests.fake_server import Body, Reply, serving
-from tests.made_run import home
+from tests.made_run import HEEDLESS, home, repeated
 from tests.scoring_reply import sample
-from tests.test_budget_runs import HEEDLESS
-from tests.test_resume import results
 
 ENDLESS = ["--limit", 12, "--threads", 4, "--force", "--optimizer", "./mine.py:recipe"]
 
@@ -89,11 +87,7 @@ def test_a_run_that_its_cap_stopped_is_the_same_when_it_is_repeated(tmp_path: Pa
     (tmp_path / "mine.py").write_text(HEEDLESS)
     capped = [*ENDLESS, "--max-calls", 60, "--set", "gate=1"]
     with serving(sample()) as server, home(tmp_path) as place:
-        place.compile(server, *capped)
-        first, asked = results(place.out), len(server.bodies)
-        place.compile(server, *capped)
-        assert len(server.bodies) == asked
-        assert results(place.out) == first
-        again, once = place.runs()
+        once, again = repeated(place, server, *capped)
+        asked = len(server.bodies)
         assert (again.data.metrics["cost/calls"], once.data.metrics["cost/calls"]) == (0, asked)
         assert again.data.tags["stopped"] == once.data.tags["stopped"]

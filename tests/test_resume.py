@@ -20,16 +20,10 @@ from crb_dspy import mlflow_run, tracking
 from crb_dspy.errors import RunError, UserError
 from crb_dspy.running import resume
 from tests.fake_server import Body, FakeServer, Reply, serving
-from tests.made_run import Home, empty_store, home
+from tests.made_run import Home, empty_store, home, repeated, results
 from tests.scoring_reply import sample
 
 FEW = ["--limit", 16, "--categories", "GI", "--optimizer", "factors", "--force"]
-WRITTEN = ("program.json", "prompts.md", "report.html", "candidates.jsonl", "cells.jsonl")
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """All that a run found, as bytes."""
-    return {name: (folder / name).read_bytes() for name in WRITTEN}
 
 
 def metrics(run: Any) -> dict[str, float]:
@@ -45,13 +39,7 @@ def test_the_same_experiment_on_the_same_cache_gives_the_same_bytes(
 ) -> None:
     same = ["--limit", 16, "--optimizer", optimizer, "--force", "--threads", 8]
     with serving(sample()) as server, home(tmp_path) as place:
-        place.compile(server, *same)
-        first, asked = results(place.out), len(server.bodies)
-        place.compile(server, *same)
-        assert results(place.out) == first
-        assert len(server.bodies) == asked
-        again, once = place.runs()
-        assert again.info.run_id != once.info.run_id
+        once, again = repeated(place, server, *same)
         assert metrics(again) == metrics(once)
 
 

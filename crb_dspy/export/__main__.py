@@ -35,10 +35,10 @@ def main(argv: list[str]) -> int:
 
     exporter = find(arguments.to)
     _refuse(exporter, arguments)
-    from crb_dspy.export._make import Wish, make, narrowed, refuse
+    from crb_dspy.export._make import Wish, earlier_files, make, narrowed
     from crb_dspy.extracting.extraction import saved_program
 
-    refuse(arguments.out)
+    earlier_files(arguments.out)  # a place that is refused costs no call
     saved = narrowed(saved_program(arguments.program), arguments.category)
     wish = Wish(
         report_text=not arguments.no_report_text,

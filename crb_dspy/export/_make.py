@@ -139,12 +139,7 @@ def _without(saved: Saved, wish: Wish, proof: dict[str, Any]) -> dict[str, Any]:
     return scores
 
 
-def refuse(out: Path) -> None:
-    """UserError if an export must not be written to a place."""
-    _earlier(out)
-
-
-def _earlier(out: Path) -> set[str]:
+def earlier_files(out: Path) -> set[str]:
     """Return the files of an earlier export; UserError for a place with any others."""
     if out.is_symlink():
         raise UserError(f"--out {out}: is a link; name the folder it means")
@@ -183,7 +178,7 @@ def _draft(out: Path) -> Iterator[Path]:
 
     A folder that is there stays: it may be the one in which the command is typed.
     """
-    earlier = _earlier(out)
+    earlier = earlier_files(out)
     place = out.resolve()
     draft = (place if place.exists() else place.parent) / f".{place.name}.{os.getpid()}"
     try:
@@ -191,7 +186,10 @@ def _draft(out: Path) -> Iterator[Path]:
             draft.mkdir(parents=True)
         yield draft
         with _told(out):
-            _replace(place, earlier, draft) if place.exists() else draft.rename(place)
+            if place.exists():
+                _replace(place, earlier, draft)
+            else:
+                draft.rename(place)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -27,6 +27,8 @@ NEEDS = {
     "grounding": "the dropping of quotes that are not in the report",
 }
 ALL = frozenset(NEEDS)
+# The variable by which an artefact is handed a key while it is checked, whatever the provider.
+KEY = "CRB_DSPY_API_KEY"
 
 # The arguments of a chat completion that an artefact gives for a prompt, a report and what was
 # found before: `messages`, and `response_format`, `max_tokens`, `temperature` where it has them.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crb_dspy import __version__
-from crb_dspy.export._seam import ALL, Endpoint, Export, Exporter, Findings, Render
+from crb_dspy.export._seam import ALL, KEY, Endpoint, Export, Exporter, Findings, Render
 from crb_dspy.export.state import rendered
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ _INPUTS = [
 ]
 _MODEL, _BASE = "CRB_DSPY_MODEL", "CRB_DSPY_API_BASE"
 _KEY_ENV, _CONTEXT = "CRB_DSPY_API_KEY_ENV", "CRB_DSPY_CONTEXT"
-# What holds the key while an export is checked.
-_KEY = "CRB_DSPY_API_KEY"
 
 
 class MlflowModel(Exporter):
@@ -189,8 +187,8 @@ def _environment(endpoint: Endpoint) -> Iterator[None]:
     wanted = {
         _MODEL: arguments["model"],
         _BASE: arguments.get("api_base"),
-        _KEY_ENV: _KEY if key else None,
-        _KEY: key,
+        _KEY_ENV: KEY if key else None,
+        KEY: key,
         _CONTEXT: endpoint.context,
     }
     changes = {name: str(value) for name, value in wanted.items() if value}

@@ -16,14 +16,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from crb_dspy.export._seam import Call, Endpoint, Export, Exporter, Findings, Prompt, Render
+from crb_dspy.export._seam import (
+    KEY,
+    Call,
+    Endpoint,
+    Export,
+    Exporter,
+    Findings,
+    Prompt,
+    Render,
+)
 
 if TYPE_CHECKING:
     from crb_dspy.cases import Case
 
 FILE = "extract.py"
-# The variable by which the script is handed a key while it is checked, whatever the provider.
-_KEY = "CRB_DSPY_API_KEY"
 _HEAD = '''#!/usr/bin/env python3
 """Quote findings from case reports: prompts tuned with crb_dspy, for LiteLLM alone.
 
@@ -93,7 +100,7 @@ class Python(Exporter):
             file.write_text("\n".join(lines), "utf-8")
             command = [sys.executable, str(folder / FILE), *_options(endpoint), str(file)]
             key = endpoint.arguments.get("api_key")
-            keys = {_KEY: key} if key else {}
+            keys = {KEY: key} if key else {}
             done = subprocess.run(
                 command, capture_output=True, text=True, env=os.environ | keys, check=False
             )
@@ -111,7 +118,7 @@ def _options(endpoint: Endpoint) -> list[str]:
     return [
         *("--model", endpoint.arguments["model"]),
         *(["--api-base", base] if base else []),
-        *(["--api-key-env", _KEY] if endpoint.arguments.get("api_key") else []),
+        *(["--api-key-env", KEY] if endpoint.arguments.get("api_key") else []),
         *([] if endpoint.structured else ["--no-schema"]),
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -40,12 +39,16 @@ THOUGHT = 1000
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a run by role, their budget, and what they were asked before it broke off."""
+    """The models of a run by role, their budget, and what they were asked before it broke off.
+
+    `since` is the minute of the budget from which on the run's time is told.
+    """
 
     task: Model
     reflection: Model
     budget: Budget
     earlier: Mapping[str, Usage] = field(default_factory=dict)
+    since: float = 0.0
 
     @property
     def roles(self) -> dict[str, Model]:
@@ -58,20 +61,21 @@ def run(planned: Plan, *, must_resume: bool = False) -> Result:
 
     `must_resume`: UserError unless it goes on with the very same run.
     """
-    phases, experiment = estimate(planned), planned.experiment
+    phases, e = estimate(planned), planned.experiment
     check_caps(planned, phases)
-    folder, asked = folder_of(experiment), asked_of(planned)
+    folder, asked = folder_of(e), asked_of(planned)
     then = resume.then(folder, asked, must=must_resume)
-    e = experiment
-    caps = Caps(e.max_calls, e.max_tokens, e.max_usd, e.max_minutes)
     with journal.held(folder) as spent:
         if then is None:
             spent.restart()
         # Caps are those of a run, however often it is broken off; what it cost is told once.
-        budget = Budget(caps, spent.spent)
-        earlier = spent.usages if then and not then["finished"] else {}
-        with opened(experiment, budget, spent) as models:
-            return carried_out(planned, replace(models, earlier=earlier), phases)
+        caps = Caps(e.max_calls, e.max_tokens, e.max_usd, e.max_minutes)
+        with opened(e, Budget(caps, spent.spent), spent) as models:
+            if then and not then["finished"]:
+                models = replace(models, earlier=spent.usages)
+            else:
+                models = replace(models, since=spent.spent.minutes)
+            return carried_out(planned, models, phases, asked)
 
 
 def folder_of(experiment: Experiment) -> Path:
@@ -111,10 +115,12 @@ def opened(
         task.close()
 
 
-def carried_out(planned: Plan, models: Models, phases: list[Phase]) -> Result:
-    """Carry a plan out with models that are open."""
-    experiment, started = planned.experiment, time.monotonic()
-    folder, asked = folder_of(experiment), asked_of(planned)
+def carried_out(
+    planned: Plan, models: Models, phases: list[Phase], asked: Mapping[str, Any]
+) -> Result:
+    """Carry a plan out with models that are open; `asked` is all that decides it (`asked_of`)."""
+    experiment = planned.experiment
+    folder = folder_of(experiment)
     then = resume.then(folder, asked)
     again = str(then["mlflow"]) if then and not then["finished"] else None
     kept = artifacts.write_inputs(folder, experiment, planned.split)
@@ -132,7 +138,7 @@ def carried_out(planned: Plan, models: Models, phases: list[Phase]) -> Result:
             _outcome(planned, split, splits[n:], models, stages)
             for n, split in enumerate(splits, 1)
         ]
-        result = _result(outcomes, models, stages, time.monotonic() - started, folder, run_.id)
+        result = _result(outcomes, models, stages, folder, run_.id)
         record(planned, run_, outcomes[-1].tuned.program, result)
         if result.leaks and not experiment.allow_leaks:
             raise RunError(
@@ -199,7 +205,6 @@ def _result(
     outcomes: list[Outcome],
     models: Models,
     stages: Stages,
-    seconds: float,
     folder: Path,
     run_id: str,
 ) -> Result:
@@ -225,7 +230,7 @@ def _result(
         [leak for outcome in outcomes for leak in outcome.leaks],
         usage,
         [*stages.truths(), *(Truth("earlier", role, None, None, u) for role, u in before.items())],
-        seconds,
+        60 * (models.budget.minutes - models.since),
         folder,
         run_id,
     )

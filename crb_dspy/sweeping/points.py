@@ -188,18 +188,18 @@ def carried(point: Point, models: flow.Models, purse: Purse) -> Outcome:
         purse.skip(point)
         return outcome
     try:
-        outcome = _asked(point, models, purse)
+        outcome = _asked(point, models, purse, asked)
     except FAILURES as error:
         return _failed(point, error)
     remember(point, outcome)
     return outcome
 
 
-def _asked(point: Point, models: flow.Models, purse: Purse) -> Outcome:
+def _asked(point: Point, models: flow.Models, purse: Purse, asked: Mapping[str, Any]) -> Outcome:
     given, weight = purse.give(point), _Weight()
     own = _own(models, point.planned, given, weight)
     try:
-        result = flow.carried_out(point.planned, own, estimate(point.planned))
+        result = flow.carried_out(point.planned, own, estimate(point.planned), asked)
     finally:
         purse.settle(given, _spent(own))
     return _outcome(point, result, weight.tokens)

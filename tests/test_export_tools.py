@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +166,20 @@ def allowed(body: Body) -> list[str]:
     return [key for item in items["anyOf"] for key in item["properties"]]
 
 
+@pytest.fixture
+def langextract() -> None:
+    try:
+        found = version("langextract")
+    except PackageNotFoundError:
+        pytest.skip("langextract is not installed")
+    if tuple(map(int, found.split(".")[:2])) < (1, 7):
+        pytest.skip(f"langextract {found} is older than 1.7")
+
+
+@pytest.mark.usefixtures("langextract")
 @pytest.mark.parametrize("kind", ["demonstrations", "instructions"])
 @pytest.mark.parametrize("program", ["grouped", "category_specific"])
 def test_langextract_runs_the_export(kind: str, program: str, tmp_path: Path) -> None:
-    pytest.importorskip("langextract", reason="langextract is not installed")
-
     def reply(body: Body) -> Reply:
         return json.dumps({"extractions": [{key: "vomiting"} for key in allowed(body)]})
 
@@ -198,8 +207,23 @@ def asked_for(prompt: Prompt) -> list[Category]:
     return [category for category in SCHEMA.categories if category.key in prompt.keys]
 
 
+def test_an_old_langextract_is_one_line(tmp_path: Path) -> None:
+    make(find("langextract"), tuned("demonstrations"), tmp_path / "out", Wish())
+    metadata = tmp_path / "old" / "langextract-1.0.9.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: langextract\nVersion: 1.0.9\n")
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "out" / "extract.py"), "gpt-test", "r.txt"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "old")},
+    )
+    assert done.returncode == 2
+    assert done.stderr == "LangExtract 1.0.9 is too old: pip install 'langextract>=1.7'\n"
+
+
+@pytest.mark.usefixtures("langextract")
 def test_langextract_reads_the_prompts_by_its_own_reader(tmp_path: Path) -> None:
-    pytest.importorskip("langextract", reason="langextract is not installed")
     prompting = import_module("langextract.prompting")
     kinds = import_module("langextract.core.data").FormatType
     saved = tuned("demonstrations")

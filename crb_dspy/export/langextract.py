@@ -18,10 +18,17 @@ one that ends in /v1.
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
-import langextract as lx
-from langextract.prompt_validation import PromptValidationLevel
+# An environment that holds other packages back may have been given an old one.
+found = version("langextract")
+if tuple(map(int, found.split(".")[:2])) < (1, 7):
+    print(f"LangExtract {found} is too old: pip install 'langextract>=1.7'", file=sys.stderr)
+    sys.exit(2)
+
+import langextract as lx  # noqa: E402
+from langextract.prompt_validation import PromptValidationLevel  # noqa: E402
 
 
 def examples(document):

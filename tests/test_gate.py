@@ -10,7 +10,7 @@ import pytest
 
 from crb_dspy.cases import Case
 from crb_dspy.program import Part, Tunable
-from crb_dspy.tuning.gate import IMPROVED, NO_GAIN, WORSE, Verdict, confirmed, judged
+from crb_dspy.tuning.gate import ALL, IMPROVED, NO_GAIN, WORSE, Verdict, confirmed, judged
 from tests.made_search import FULL, case
 
 CASES = [case(f"validation{n}", ["GI"]) for n in range(10)]
@@ -84,6 +84,12 @@ def test_all_changed_parts_are_judged_together_too_and_that_decides_nothing() ->
     assert together.difference is not None
     # A third of the objective is a part that did not change.
     assert together.difference.difference == pytest.approx(0.1)
+    # Few cases show more over all parts than for each: the way to take them is told.
+    assert str(together).endswith(f"({ALL})")
+    kept, same = confirmed(seeds, changed, CASES, 0.49, score)
+    assert all(verdict.kept for verdict in kept.values())
+    assert same is not None
+    assert not same.why
     del changed["GU"]
     assert confirmed(seeds, changed, CASES, 0.02, score)[1] is None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crb_dspy import stats
 from crb_dspy.cases import Case
@@ -13,6 +13,8 @@ from crb_dspy.program import Tunable
 
 # Stands for a part where all changed ones are judged as one.
 TOGETHER = "together, which decides nothing"
+# Below one half a part is taken that gained anything: with the same cases to choose and confirm.
+ALL = "--set gate=0.49 takes each part that gained"
 IMPROVED, NO_GAIN, WORSE = "improved", "no gain shown", "worse, kept the seed"
 
 
@@ -35,7 +37,8 @@ class Verdict:
         if gain is None or math.isnan(gain.low):
             return f"{self.outcome}{f' ({self.why})' if self.why else ''}"
         interval = f"{100 * gain.level:.0f} % interval {gain.low:+.3f} to {gain.high:+.3f}"
-        return f"{self.outcome}: {gain.difference:+.3f} on {gain.cases} fresh cases, {interval}"
+        told = f"{self.outcome}: {gain.difference:+.3f} on {gain.cases} fresh cases, {interval}"
+        return f"{told} ({self.why})" if self.why else told
 
 
 def confirmed(
@@ -77,7 +80,9 @@ def confirmed(
         weighted = ([its * s for s in scores[f"{name}/{run}"]] for name, its in shares.items())
         return [sum(case) for case in zip(*weighted, strict=True)]
 
-    return verdicts, judged(TOGETHER, cases, mean(0), mean(1), alpha)
+    together = judged(TOGETHER, cases, mean(0), mean(1), alpha)
+    left = together.kept and not all(verdict.kept for verdict in verdicts.values())
+    return verdicts, replace(together, why=ALL) if left else together
 
 
 def judged(

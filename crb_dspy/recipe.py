@@ -6,9 +6,10 @@ keyword-only parameters are its settings. `@estimated(calls)` states what it ask
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -30,8 +31,8 @@ Estimate = Callable[..., int]
 ATTEMPTS = 2
 # An instruction from a model may be this many times as long as the one it replaces, or 600.
 LONGER = 4
-# Cases on which a candidate meets the best so far before all are spent on it, at least.
-FIRST = 4
+# How often a candidate is looked at while it meets the cases, and on how many first, at least.
+LOOKS, FIRST = 6, 4
 
 
 @dataclass(frozen=True)
@@ -81,22 +82,22 @@ class Context:
     ) -> float:
         """Return the mean score of a candidate over validation cases, and put it on record.
 
-        Given a `rival`, the best so far, the candidate meets it on a third of the cases first,
-        and no more are spent on one that is behind there by more than a standard error.
+        Given a `rival`, the best so far, which has met all of them, the candidate meets a sixth of
+        the cases at a time, and no more of them once it is behind by more than a standard error.
         """
         self.note(name, part, parent)
-        size = max(FIRST, -(-len(cases) // 3))
-        if rival is not None and len(cases) > size:
-            first = stratified(cases, part.keys, size, random.Random("first"))
-            gains = self._gains(part, rival, first)
-            if statistics.fmean(gains) + statistics.stdev(gains) / len(gains) ** 0.5 < 0:
-                # Comparable with others: the first cases may be easier than all.
-                return max(0.0, self.score(rival, cases) + statistics.fmean(gains))
-        return self.score(part, cases)
-
-    def _gains(self, part: Tunable, rival: Tunable, cases: Sequence[Case]) -> list[float]:
-        pairs = zip(self.answers(part, cases), self.answers(rival, cases), strict=True)
-        return [mine.score - its.score for mine, its in pairs]
+        if rival is None:
+            return self.score(part, cases)
+        answers = zip(cases, self.answers(rival, cases), strict=True)
+        scores = {case.id: answer.score for case, answer in answers}
+        gains: list[float] = []
+        for some in _portions(cases, part.keys):
+            pairs = zip(some, self.answers(part, some), strict=True)
+            gains += [answer.score - scores[case.id] for case, answer in pairs]
+            if len(gains) < len(cases) and statistics.fmean(gains) + _error(gains) < 0:
+                break
+        # Comparable with others: the cases that it met may be easier than all.
+        return max(0.0, statistics.fmean(scores.values()) + statistics.fmean(gains))
 
     def rounds(self, options: int) -> int:
         """Return how many candidates this part gets where the options say `options`, at least 1.
@@ -227,6 +228,22 @@ def stratified(
     wanted = min(len(filled), max(size - len(empty), round(size * share)))
     kept = {case.id for case in filled[:wanted] + empty[: size - wanted]}
     return [case for case in cases if case.id in kept]
+
+
+def _error(values: Sequence[float]) -> float:
+    """Return the standard error of a mean."""
+    return statistics.stdev(values) / math.sqrt(len(values))
+
+
+def _portions(cases: Sequence[Case], keys: Sequence[str]) -> Iterator[list[Case]]:
+    """Yield cases that were not yielded before; all up to one are a stratified sample."""
+    met: set[str] = set()
+    for look in range(1, LOOKS + 1):
+        size = min(len(cases), max(FIRST, math.ceil(look * len(cases) / LOOKS)))
+        if size > len(met):
+            sample = stratified(cases, keys, size, random.Random("first"))
+            yield [case for case in sample if case.id not in met]
+            met |= {case.id for case in sample}
 
 
 def _covering(pairs: Sequence[tuple[Case, set[str]]]) -> list[Case]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections.abc import Callable
@@ -286,24 +287,44 @@ def test_a_stratified_sample_has_as_many_full_cases_as_there_are_and_half_at_lea
 def raced(mine: Callable[[int], float], cases: int = 30) -> tuple[float, int]:
     """What a trial against a rival that scores 0.8 gives, and how many cases it took."""
     many = made_split(["GI"], 1, cases).validation
-    seed, asked = made_plan(SPLIT).program.parts["GI"], 0
+    seed, asked = made_plan(SPLIT).program.parts["GI"], list[str]()
 
     def answers(part: Any, about: Any) -> list[seam.Answer]:
-        nonlocal asked
         if part is seed:
             return [seam.Answer(0.8, {}) for _ in about]
-        asked = max(asked, len(about))
+        asked.extend(c.id for c in about)
         return [seam.Answer(mine(many.index(c)), {}) for c in about]
 
     context = seam.Context(answers, random.Random(0), lambda *_: "")
     other = seed.with_instruction("Quote naught.")
-    return context.trial("other", other, many, "seed", seed), asked
+    score = context.trial("other", other, many, "seed", seed)
+    assert len(set(asked)) == len(asked)
+    return score, len(asked)
 
 
 def test_no_more_is_spent_on_a_candidate_that_is_far_behind_its_rival() -> None:
     score, asked = raced(lambda _: 0.1)
     assert score == pytest.approx(0.1)
+    assert asked == 5
+
+
+def test_a_candidate_is_given_up_at_a_later_look_too() -> None:
+    many = made_split(["GI"], 1, 30).validation
+    early = {c.id for c in next(iter(seam._portions(many, ["GI"])))}
+    score, asked = raced(lambda n: 0.8 if many[n].id in early else 0.2)
     assert asked == 10
+    assert score == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("cases", [1, 3, 4, 5, 11, 30])
+def test_portions_are_all_cases_once_and_each_a_handful(cases: int) -> None:
+    many = made_split(["GI"], 1, cases).validation
+    portions = list(seam._portions(many, ["GI"]))
+    assert sorted(c.id for some in portions for c in some) == sorted(c.id for c in many)
+    assert len(portions[0]) == min(cases, max(4, math.ceil(cases / 6)))
+    assert all(portions)
+    filled = [bool((c.gold or {})["GI"]) for c in portions[0]]
+    assert sum(filled) >= len(filled) / 2
 
 
 @pytest.mark.parametrize("score", [0.8, 0.9])

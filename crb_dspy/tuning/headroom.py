@@ -21,8 +21,7 @@ HANDFUL = 5
 GAIN = 0.01
 # The share of a part lies about between these; 1 is what the options say.
 SHARES = (0.5, 2.0)
-# Candidates and cases of the headroom test, and how
-# many times dearer the search must be to be worth a test.
+# Candidates and cases of the headroom test, and how many times dearer the search must be.
 PROBES, PROBED, DEARER = 3, 6, 4
 
 

@@ -67,6 +67,8 @@ class Context:
     reflection: Any = None
     student: Callable[[Tunable], dspy.Module] = field(default=lambda part: Student(part))
     metric: Callable[..., Any] = lambda *_: 0.0
+    # Scores by case of what was tried, so that no trial asks for the rival's again.
+    met: dict[Tunable, dict[str, float]] = field(default_factory=dict)
 
     def score(self, part: Tunable, cases: Sequence[Case]) -> float:
         """Return the mean score of a part over cases."""
@@ -82,22 +84,27 @@ class Context:
     ) -> float:
         """Return the mean score of a candidate over validation cases, and put it on record.
 
-        Given a `rival`, the best so far, which has met all of them, the candidate meets a sixth of
-        the cases at a time, and no more of them once it is behind by more than a standard error.
+        Given a `rival`, the best so far, the candidate meets a sixth of the cases at a time, and
+        no more of them once it is behind by more than a standard error.
         """
         self.note(name, part, parent)
         if rival is None:
-            return self.score(part, cases)
-        answers = zip(cases, self.answers(rival, cases), strict=True)
-        scores = {case.id: answer.score for case, answer in answers}
-        gains: list[float] = []
+            return statistics.fmean(self._scores(part, cases).values())
+        theirs, gains = self._scores(rival, cases), list[float]()
         for some in _portions(cases, part.keys):
-            pairs = zip(some, self.answers(part, some), strict=True)
-            gains += [answer.score - scores[case.id] for case, answer in pairs]
+            gains += [mine - theirs[case] for case, mine in self._scores(part, some).items()]
             if len(gains) < len(cases) and statistics.fmean(gains) + _error(gains) < 0:
                 break
         # Comparable with others: the cases that it met may be easier than all.
-        return max(0.0, statistics.fmean(scores.values()) + statistics.fmean(gains))
+        return max(0.0, statistics.fmean(theirs.values()) + statistics.fmean(gains))
+
+    def _scores(self, part: Tunable, cases: Sequence[Case]) -> dict[str, float]:
+        """Return scores by case, asking about those that no trial of the part has met."""
+        known = self.met.setdefault(part, {})
+        if new := [case for case in cases if case.id not in known]:
+            answers = zip(new, self.answers(part, new), strict=True)
+            known |= {case.id: answer.score for case, answer in answers}
+        return {case.id: known[case.id] for case in cases}
 
     def rounds(self, options: int) -> int:
         """Return how many candidates this part gets where the options say `options`, at least 1.

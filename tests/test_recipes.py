@@ -287,18 +287,22 @@ def test_a_stratified_sample_has_as_many_full_cases_as_there_are_and_half_at_lea
 def raced(mine: Callable[[int], float], cases: int = 30) -> tuple[float, int]:
     """What a trial against a rival that scores 0.8 gives, and how many cases it took."""
     many = made_split(["GI"], 1, cases).validation
-    seed, asked = made_plan(SPLIT).program.parts["GI"], list[str]()
+    seed, asked, seeds = made_plan(SPLIT).program.parts["GI"], list[str](), 0
 
     def answers(part: Any, about: Any) -> list[seam.Answer]:
+        nonlocal seeds
         if part is seed:
+            seeds += len(about)
             return [seam.Answer(0.8, {}) for _ in about]
         asked.extend(c.id for c in about)
         return [seam.Answer(mine(many.index(c)), {}) for c in about]
 
     context = seam.Context(answers, random.Random(0), lambda *_: "")
     other = seed.with_instruction("Quote naught.")
+    context.trial("seed", seed, many)
     score = context.trial("other", other, many, "seed", seed)
     assert len(set(asked)) == len(asked)
+    assert seeds == len(many)
     return score, len(asked)
 
 

@@ -10,7 +10,17 @@ import pytest
 
 from crb_dspy.cases import Case
 from crb_dspy.program import Part, Tunable
-from crb_dspy.tuning.gate import ALL, IMPROVED, NO_GAIN, WORSE, Verdict, confirmed, judged
+from crb_dspy.tuning.gate import (
+    ALL,
+    IMPROVED,
+    LOOSEST,
+    NO_GAIN,
+    TAKEN,
+    WORSE,
+    Verdict,
+    confirmed,
+    judged,
+)
 from tests.made_search import FULL, case
 
 CASES = [case(f"validation{n}", ["GI"]) for n in range(10)]
@@ -86,12 +96,33 @@ def test_all_changed_parts_are_judged_together_too_and_that_decides_nothing() ->
     assert together.difference.difference == pytest.approx(0.1)
     # Few cases show more over all parts than for each: the way to take them is told.
     assert str(together).endswith(f"({ALL})")
-    kept, same = confirmed(seeds, changed, CASES, 0.49, score)
-    assert all(verdict.kept for verdict in kept.values())
+    taken, same = confirmed(seeds, changed, CASES, LOOSEST, score)
+    assert [verdict.outcome for verdict in taken.values()] == [TAKEN, TAKEN]
     assert same is not None
     assert not same.why
     del changed["GU"]
     assert confirmed(seeds, changed, CASES, 0.02, score)[1] is None
+
+
+def test_what_a_loose_gate_takes_is_not_called_better() -> None:
+    noisy = [0.7 if n % 2 else 0.0 for n in range(10)]
+    loose = verdict(LOW, noisy, LOOSEST)
+    assert (loose.outcome, loose.kept) == (TAKEN, True)
+    assert "80 % interval -" in str(loose)
+    assert verdict(LOW, noisy).outcome == NO_GAIN
+    assert verdict(noisy, LOW, LOOSEST).outcome == NO_GAIN
+    assert verdict(LOW, HIGH, LOOSEST).outcome == IMPROVED
+    assert verdict(HIGH, LOW, LOOSEST).outcome == WORSE
+
+
+def test_the_loosest_gate_asks_only_for_a_gain() -> None:
+    draw = random.Random(0)
+    for _ in range(100):
+        before, after = ([draw.random() for _ in CASES] for _ in range(2))
+        found = verdict(before, after, LOOSEST)
+        assert found.difference is not None
+        # An interval of 2 % is not quite nothing.
+        assert abs(found.difference.difference) < 0.01 or found.kept == (sum(after) > sum(before))
 
 
 def test_what_was_not_judged_says_why() -> None:

@@ -13,9 +13,14 @@ from crb_dspy.program import Tunable
 
 # Stands for a part where all changed ones are judged as one.
 TOGETHER = "together, which decides nothing"
-# Below one half a part is taken that gained anything: with the same cases to choose and confirm.
-ALL = "--set gate=0.49 takes each part that gained"
 IMPROVED, NO_GAIN, WORSE = "improved", "no gain shown", "worse, kept the seed"
+# What a gate lets through that asks for less than SHOWN: nobody is told that it is better.
+TAKEN = "taken"
+# The one-sided chance of being wrong above which nothing is called better or worse.
+SHOWN = 0.1
+# The loosest gate: a part is taken that gained anything on the fresh cases.
+LOOSEST = 0.49
+ALL = f"--set gate={LOOSEST} takes each part that gained"
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Verdict:
     @property
     def kept(self) -> bool:
         """Whether the tuned part replaces its seed."""
-        return self.outcome in (IMPROVED, "taken")
+        return self.outcome in (IMPROVED, TAKEN)
 
     def __str__(self) -> str:
         gain = self.difference
@@ -55,7 +60,7 @@ def confirmed(
     With `alpha` 1 every changed part is taken unseen.
     """
     if alpha >= 1:
-        return {name: Verdict(name, "taken", "no gate") for name in changed}, None
+        return {name: Verdict(name, TAKEN, "no gate") for name in changed}, None
     if not cases:
         why = "no fresh validation cases to confirm it on"
         return {name: Verdict(name, NO_GAIN, why) for name in changed}, None
@@ -81,8 +86,9 @@ def confirmed(
         return [sum(case) for case in zip(*weighted, strict=True)]
 
     together = judged(TOGETHER, cases, mean(0), mean(1), alpha)
-    left = together.kept and not all(verdict.kept for verdict in verdicts.values())
-    return verdicts, replace(together, why=ALL) if left else together
+    left = alpha < LOOSEST and not all(verdict.kept for verdict in verdicts.values())
+    told = left and together.outcome == IMPROVED
+    return verdicts, replace(together, why=ALL) if told else together
 
 
 def judged(
@@ -97,10 +103,15 @@ def judged(
     `before` and `after` are their scores, case by case. `alpha` is the one-sided chance of
     taking a part that is no better. Under four groups of cases nothing can be shown.
     """
-    gain = stats.paired_difference(
-        before, after, [case.group for case in cases], level=1 - 2 * min(alpha, 0.49)
-    )
-    said = stats.verdict(gain)
+    groups = [case.group for case in cases]
+
+    def gain(alpha: float) -> stats.Difference:
+        return stats.paired_difference(before, after, groups, level=1 - 2 * alpha)
+
+    shown = gain(min(alpha, SHOWN))
+    said = stats.verdict(shown)
     outcome = {"improved": IMPROVED, "worse": WORSE}.get(said, NO_GAIN)
-    why = "" if gain.groups > 3 else f"{gain.groups} fresh cases or groups are too few"
-    return Verdict(part, outcome, why, gain)
+    if outcome == NO_GAIN and stats.verdict(gain(min(alpha, LOOSEST))) == "improved":
+        outcome = TAKEN
+    why = "" if shown.groups > 3 else f"{shown.groups} fresh cases or groups are too few"
+    return Verdict(part, outcome, why, shown)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -23,6 +23,7 @@ from dspy.utils.parallelizer import ParallelExecutor
 from crb_dspy.cases import Case
 from crb_dspy.program import Tunable
 from crb_dspy.tuning.reflection import proposed
+from crb_dspy.tuning.sampling import portions
 
 Recipe = Callable[..., Tunable]
 # Requests of one part, from the number of training and validation cases and the options.
@@ -31,8 +32,6 @@ Estimate = Callable[..., int]
 ATTEMPTS = 2
 # An instruction from a model may be this many times as long as the one it replaces, or 600.
 LONGER = 4
-# How often a candidate is looked at while it meets the cases, and on how many first, at least.
-LOOKS, FIRST = 6, 4
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Context:
         if rival is None:
             return statistics.fmean(self._scores(part, cases).values())
         theirs, gains = self._scores(rival, cases), list[float]()
-        for some in _portions(cases, part.keys):
+        for some in portions(cases, part.keys):
             gains += [mine - theirs[case] for case, mine in self._scores(part, some).items()]
             if len(gains) < len(cases) and statistics.fmean(gains) + _error(gains) < 0:
                 break
@@ -220,48 +219,9 @@ def shown(part: Tunable, findings: Iterable[tuple[Case, Mapping[str, Sequence[st
     )
 
 
-def stratified(
-    cases: Sequence[Case], keys: Sequence[str], size: int, chance: random.Random
-) -> list[Case]:
-    """Return a sample in which cases with something to find are as frequent as among all.
-
-    At least half of it has something to find where there are as many, and each of `keys` is met
-    before one is met again, as far as cases allow.
-    """
-    pool = chance.sample(list(cases), len(cases))
-    filled = _covering([(case, {k for k in keys if (case.gold or {}).get(k)}) for case in pool])
-    empty = [case for case in pool if case not in filled]
-    share = max(0.5, len(filled) / max(1, len(pool)))
-    wanted = min(len(filled), max(size - len(empty), round(size * share)))
-    kept = {case.id for case in filled[:wanted] + empty[: size - wanted]}
-    return [case for case in cases if case.id in kept]
-
-
 def _error(values: Sequence[float]) -> float:
     """Return the standard error of a mean."""
     return statistics.stdev(values) / math.sqrt(len(values))
-
-
-def _portions(cases: Sequence[Case], keys: Sequence[str]) -> Iterator[list[Case]]:
-    """Yield cases that were not yielded before; all up to one are a stratified sample."""
-    met: set[str] = set()
-    for look in range(1, LOOKS + 1):
-        size = min(len(cases), max(FIRST, math.ceil(look * len(cases) / LOOKS)))
-        if size > len(met):
-            sample = stratified(cases, keys, size, random.Random("first"))
-            yield [case for case in sample if case.id not in met]
-            met |= {case.id for case in sample}
-
-
-def _covering(pairs: Sequence[tuple[Case, set[str]]]) -> list[Case]:
-    """Return the cases that have any keys, those first that add most to the keys met."""
-    left, met, ordered = [pair for pair in pairs if pair[1]], set[str](), []
-    while left:
-        best = max(left, key=lambda pair: len(pair[1] - met))
-        left.remove(best)
-        ordered.append(best[0])
-        met = met | best[1] if best[1] - met else set()
-    return ordered
 
 
 def estimated(

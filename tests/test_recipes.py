@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import re
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from crb_dspy.catalog import find_recipe, names
 from crb_dspy.errors import UserError
 from crb_dspy.models.budget import BudgetSpent
 from crb_dspy.tuning.ledger import identity, prompts
+from crb_dspy.tuning.sampling import portions
 from tests.fake_model import Reply
 from tests.made_search import Run, made_plan, made_split, run
 from tests.scoring_reply import asks_for_findings, perfect, scoring
@@ -272,18 +272,6 @@ def test_the_share_of_a_part_bounds_its_candidates() -> None:
     assert {share: replace(context, share=share).rounds(6) for share in shares} == shares
 
 
-def test_a_stratified_sample_has_as_many_full_cases_as_there_are_and_half_at_least() -> None:
-    cases = [*made_split(["GI"], 30).train]
-    sparse = [c for c in cases if not (c.gold or {})["GI"]] + cases[:2]
-    for seed in range(20):
-        sample = seam.stratified(cases, ["GI"], 6, random.Random(seed))
-        assert len(sample) == 6
-        assert sum(bool((c.gold or {})["GI"]) for c in sample) == 4
-        few = seam.stratified(sparse, ["GI"], 6, random.Random(seed))
-        assert len(few) == 6
-        assert sum(bool((c.gold or {})["GI"]) for c in few) == 2
-
-
 def raced(mine: Callable[[int], float], cases: int = 30) -> tuple[float, int]:
     """What a trial against a rival that scores 0.8 gives, and how many cases it took."""
     many = made_split(["GI"], 1, cases).validation
@@ -314,21 +302,10 @@ def test_no_more_is_spent_on_a_candidate_that_is_far_behind_its_rival() -> None:
 
 def test_a_candidate_is_given_up_at_a_later_look_too() -> None:
     many = made_split(["GI"], 1, 30).validation
-    early = {c.id for c in next(iter(seam._portions(many, ["GI"])))}
+    early = {c.id for c in next(iter(portions(many, ["GI"])))}
     score, asked = raced(lambda n: 0.8 if many[n].id in early else 0.2)
     assert asked == 10
     assert score == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("cases", [1, 3, 4, 5, 11, 30])
-def test_portions_are_all_cases_once_and_each_a_handful(cases: int) -> None:
-    many = made_split(["GI"], 1, cases).validation
-    portions = list(seam._portions(many, ["GI"]))
-    assert sorted(c.id for some in portions for c in some) == sorted(c.id for c in many)
-    assert len(portions[0]) == min(cases, max(4, math.ceil(cases / 6)))
-    assert all(portions)
-    filled = [bool((c.gold or {})["GI"]) for c in portions[0]]
-    assert sum(filled) >= len(filled) / 2
 
 
 @pytest.mark.parametrize("score", [0.8, 0.9])

@@ -33,6 +33,7 @@ from crb_dspy.tuning.headroom import (
 from crb_dspy.tuning.ledger import Ledger, identity
 from crb_dspy.tuning.ledger import Row as CandidateRow
 from crb_dspy.tuning.reflection import Mistake, advised
+from crb_dspy.tuning.sampling import stratified
 
 # A part by name, and what went wrong with its search.
 Found = dict[str, tuple[Tunable, str]]
@@ -128,7 +129,7 @@ class Search:
             seed, why = seeds[room.part], room.why
             if not why:
                 chance = random.Random(f"{self.planned.experiment.seed}/probe/{room.part}")
-                cases = recipe.stratified(self.sides.choose, seed.keys, PROBED, chance)
+                cases = stratified(self.sides.choose, seed.keys, PROBED, chance)
                 tried = {str(n): p for n, p in enumerate(probes(seed, self.sides.train), 1)}
                 for number, probe in tried.items():
                     self.ledgers[room.part].note(f"headroom test {number}", probe, "seed")

@@ -87,15 +87,14 @@ class Context:
         no more of them once it is behind by more than a standard error.
         """
         self.note(name, part, parent)
-        if rival is None:
-            return statistics.fmean(self._scores(part, cases).values())
-        theirs, gains = self._scores(rival, cases), list[float]()
-        for some in portions(cases, part.keys):
-            gains += [mine - theirs[case] for case, mine in self._scores(part, some).items()]
-            if len(gains) < len(cases) and statistics.fmean(gains) + _error(gains) < 0:
-                break
-        # Comparable with others: the cases that it met may be easier than all.
-        return max(0.0, statistics.fmean(theirs.values()) + statistics.fmean(gains))
+        if rival is not None:
+            theirs, gains = self._scores(rival, cases), list[float]()
+            for some in portions(cases, part.keys):
+                gains += [mine - theirs[case] for case, mine in self._scores(part, some).items()]
+                if len(gains) < len(cases) and statistics.fmean(gains) + _error(gains) < 0:
+                    # Comparable with others: the cases that it met may be easier than all.
+                    return max(0.0, statistics.fmean(theirs.values()) + statistics.fmean(gains))
+        return statistics.fmean(self._scores(part, cases).values())
 
     def _scores(self, part: Tunable, cases: Sequence[Case]) -> dict[str, float]:
         """Return scores by case, asking about those that no trial of the part has met."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -311,7 +312,8 @@ def test_a_candidate_is_given_up_at_a_later_look_too() -> None:
 @pytest.mark.parametrize("score", [0.8, 0.9])
 def test_a_candidate_that_keeps_up_meets_every_case(score: float) -> None:
     mean, asked = raced(lambda _: score)
-    assert mean == pytest.approx(score)
+    # Not a last digit off: an equal of the best so far must not replace it.
+    assert mean == statistics.fmean([score] * 30)
     assert asked == 30
 
 

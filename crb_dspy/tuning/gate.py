@@ -85,7 +85,7 @@ def confirmed(
         weighted = ([its * s for s in scores[f"{name}/{run}"]] for name, its in shares.items())
         return [sum(case) for case in zip(*weighted, strict=True)]
 
-    together = judged(TOGETHER, cases, mean(0), mean(1), alpha)
+    together = judged(TOGETHER, cases, mean(0), mean(1), min(alpha, SHOWN))
     left = alpha < LOOSEST and not all(verdict.kept for verdict in verdicts.values())
     told = left and together.outcome == IMPROVED
     return verdicts, replace(together, why=ALL) if told else together

@@ -16,6 +16,7 @@ rounds for the whole program. There is no gate, and every part has the same shar
 for good as well off as the joint search in the end, over all calls that the joint search spent;
 the median over seeds. `requests_to_reach_joint_best_ratio` is the same as if there were no cache.
 With the cache a joint `mipro` of few candidates soon has asked every wording about every case.
+`--plain-joint` lets the joint search meet every case with every candidate, as MIPROv2 does.
 
 Real: a compile with `joint = true` and one with `joint = false` under the same cap on calls, each
 in a folder of its own so that neither profits from the other's answers. The data is MACCROBAT in
@@ -153,7 +154,11 @@ def main(argv: list[str]) -> int:
     found: dict[str, Any] = {}
     if options.only != "real":
         found["simulated"] = simulated(
-            options.searches or SEARCHES[:2], options.seeds, options.trials, options.rounds
+            options.searches or SEARCHES[:2],
+            options.seeds,
+            options.trials,
+            options.rounds,
+            races=not options.plain_joint,
         )
         if options.plot:
             plot(found["simulated"], options.plot)
@@ -180,6 +185,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     invented.add_argument("--trials", type=int, default=93, help="of mipro")
     invented.add_argument("--rounds", type=int, default=6, help="of gepa, a part")
+    invented.add_argument(
+        "--plain-joint", action="store_true", help="joint gives no candidate up, as DSPy's do not"
+    )
     invented.add_argument("--plot", type=Path, help="draw the curves into this PNG file")
     data = parser.add_argument_group("real")
     data.add_argument("--model", default="local/qwen2.5-coder-1.5b-instruct")

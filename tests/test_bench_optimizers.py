@@ -111,6 +111,13 @@ def test_the_command_gives_curves_ratios_and_a_plot(tmp_path: Path) -> None:
             assert all(len(curve[k]) == len(SHARES) for k in ("calls", "median", "low", "high"))
     assert set(found["calls_to_reach_joint_best_ratio"]) == {"mipro", "gepa"}
     assert all(value >= 0 for value in found["calls_to_reach_joint_best_ratio"].values())
+    plain = bench("--only", "simulated", *sizes, "--searches", "mipro", "--plain-joint")[
+        "simulated"
+    ]
+    # 14 parts, each on 10 training cases, with 10 proposals, and 5 candidates on 30 cases.
+    assert plain["joint"]["mipro"]["spent"] <= 14 * (10 + 10 + 5 * 30)
+    assert plain["joint"]["mipro"]["spent"] > found["joint"]["mipro"]["spent"]
+    assert plain["by_parts"]["mipro"]["finals"] == found["by_parts"]["mipro"]["finals"]
 
 
 @pytest.mark.slow

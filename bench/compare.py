@@ -21,8 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from crb_dspy.schema import load_schema
-from crb_dspy.tracking import tracked
+from crb_dspy.data.schema import load_schema
+from crb_dspy.tracking.store import tracked
 
 CASES, TEXT = 138, "was found to be in the report but is not what was sought, nor is it near to it"
 

@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.simulated import MODES, SEARCHES, UNITS, simulated
 from crb_dspy.command import run as run_command
-from crb_dspy.config import setting
+from crb_dspy.compile.config import setting
 
 
 def tell(found: Mapping[str, Any]) -> None:
@@ -115,10 +115,10 @@ def compiled(changes: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def child(changes: Mapping[str, Any]) -> None:
     """Compile, and print what came of it as one line."""
-    from crb_dspy.config import read_experiment
-    from crb_dspy.running.flow import run
-    from crb_dspy.running.plan import plan
-    from crb_dspy.running.result import metrics
+    from crb_dspy.compile.config import read_experiment
+    from crb_dspy.compile.flow import run
+    from crb_dspy.compile.plan import plan
+    from crb_dspy.compile.result import metrics
 
     result = run(plan(read_experiment(None, changes)))
     found, gain = metrics(result), result.difference

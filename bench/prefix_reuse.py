@@ -20,14 +20,16 @@ from typing import Any
 
 import dspy
 
-from crb_dspy.benchmarks import load
-from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program
-from crb_dspy.evaluation import case_scores, evaluate
-from crb_dspy.models.reach import Model, Settings
+from crb_dspy.data.benchmarks import load
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
+from crb_dspy.evaluation.asking import evaluate
+from crb_dspy.evaluation.rows import score_of
+from crb_dspy.models.lm import Model
+from crb_dspy.models.settings import Settings
+from crb_dspy.program.prompt import ReportFirst
 from crb_dspy.progress import phase
-from crb_dspy.prompt import ReportFirst
-from crb_dspy.schema import load_schema
 
 COUNTED = ("prompt_tokens", "computed_tokens", "completion_tokens", "calls")
 
@@ -60,7 +62,7 @@ def main() -> None:
     schema = load_schema(options.schema)
     cases = load(options.data, schema, limit=options.limit).cases
     names = [options.only] if options.only else list(RUNS)
-    settings = Settings(options.model, options.api_base)
+    settings = Settings(model=options.model, api_base=options.api_base)
     programs = {name: measured(name, settings, options.schema, cases) for name in names}
     report(programs, len(cases), as_json=options.json)
 
@@ -81,11 +83,10 @@ def measured(name: str, settings: Settings, schema: str, cases: Sequence[Case]) 
             usage = asdict(model.meter.usage - before)
         finally:
             model.close()
-    scores = case_scores(rows)
     return {
         **{renamed(key): usage[key] for key in COUNTED},
         "seconds": round(time.perf_counter() - started, 1),
-        "score": round(sum(scores.values()) / len(scores), 4),
+        "score": round(score_of(rows), 4),
         "errors": sum(bool(row.error) for row in rows),
     }
 

@@ -22,12 +22,11 @@ from unittest.mock import patch
 import dspy
 import numpy as np
 
-from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program, find_recipe
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
 from crb_dspy.program import Part, Tunable
-from crb_dspy.recipe import Answer, Context, Student
-from crb_dspy.schema import load_schema
-from crb_dspy.tuning import sampling
+from crb_dspy.recipe import Answer, Context, Student, sampling
 
 MODES, UNITS, CANDIDATES = ("joint", "by_parts"), ("calls", "requests"), 10
 SEARCHES = ("mipro", "gepa", "mipro_demonstrations")
@@ -144,9 +143,9 @@ def _wording(unit: Part) -> Wording:
 class Simulated(Context):
     """A context whose `reflection` is a simulated world."""
 
-    def proposal(self, instruction: str, about: str, mistakes: Sequence[object], tip: str) -> str:
+    def proposal(self, instruction: str, about: Any, mistakes: Sequence[object], tip: str) -> str:
         """Return a new instruction for a category without a model."""
-        text: str = self.reflection.proposal(about, instruction)
+        text: str = self.reflection.proposal(", ".join(about), instruction)
         return text
 
 

@@ -112,8 +112,9 @@ def timed(arguments: list[str]) -> None:
     """Run the command with a watch on tracking, and print what the watch shows."""
     watch = Watch()
     with watch("compile"):
-        from crb_dspy import mlflow_run, tracking
-        from crb_dspy.compile import main as compile_
+        from crb_dspy.compile.__main__ import main as compile_
+        from crb_dspy.tracking import run as mlflow_run
+        from crb_dspy.tracking import store as tracking
 
         opened = tracking.tracked
 
@@ -168,8 +169,8 @@ def serve() -> None:
 
 def write_cases(path: Path, number: int) -> None:
     """Write the sample's cases over and over, each time as other texts."""
-    from crb_dspy.benchmarks import load
-    from crb_dspy.schema import load_schema
+    from crb_dspy.data.benchmarks import load
+    from crb_dspy.data.schema import load_schema
 
     cases = load("sample", load_schema("casereportbench")).cases
     lines = []

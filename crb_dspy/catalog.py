@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,11 +11,12 @@ from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from crb_dspy.cases import fingerprint
-from crb_dspy.errors import UserError, one_line
+from crb_dspy.data.own import own_object
+from crb_dspy.data.schema import Schema
+from crb_dspy.errors import UserError, unknown
+from crb_dspy.files import fingerprint
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.recipe import Recipe
-from crb_dspy.schema import Schema, unknown
 
 
 def names(kind: str) -> list[str]:
@@ -48,10 +48,17 @@ def code_of(name: str) -> str | None:
     if ".py:" not in name:
         return None
     path = Path(name.rpartition(":")[0])
+    if path.exists() and not path.is_file():
+        raise UserError(f"'{name}': {path} is not a file")
     try:
         return fingerprint(path.read_bytes().hex())
     except OSError as error:
         raise UserError(f"'{name}': {path} cannot be read: {error.strerror}") from error
+
+
+def codes_of(schema: Schema) -> dict[str, str]:
+    """Return fingerprints of the files of a schema's own kinds, by their names."""
+    return {name: code for name in schema.own_kinds if (code := code_of(name))}
 
 
 def find_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
@@ -67,27 +74,10 @@ def find_recipe(name: str, options: Mapping[str, Any]) -> Recipe:
 def _find(kind: str, package: str, name: str, pick: Callable[[ModuleType], object]) -> object:
     if ".py:" in name:
         path, _, attribute = name.rpartition(":")
-        return _own(kind, Path(path), attribute)
+        return own_object(kind, Path(path), attribute)
     if name not in (choices := names(package)):
         raise UserError(f"{unknown(kind, name, choices)}, or name FILE.py:NAME")
     return pick(importlib.import_module(f"crb_dspy.{package}.{name}"))
-
-
-def _own(kind: str, path: Path, attribute: str) -> object:
-    if not path.is_file():
-        raise UserError(f"{kind} '{path}:{attribute}': no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{kind} '{path}': not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    # Whatever a person's own file raises is a mistake in it.
-    except Exception as error:
-        raise UserError(f"{kind} '{path}': {type(error).__name__}: {one_line(error)}") from error
-    if not hasattr(module, attribute):
-        raise UserError(f"{kind} '{path}:{attribute}': the file defines no '{attribute}'")
-    return getattr(module, attribute)
 
 
 def _only_program(module: ModuleType) -> object:

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crb_dspy.command import run
+from crb_dspy.command import Parser, run, trust_flag
 from crb_dspy.errors import UserError
 
 if TYPE_CHECKING:
-    from crb_dspy.cases import Case
+    from crb_dspy.data.cases import Case
+    from crb_dspy.data.schema import Schema
     from crb_dspy.program import ExtractionProgram, Part
-    from crb_dspy.schema import Schema
 
 Count = Callable[[str], int]
 
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     """Read the arguments, render, print."""
     arguments = _parser().parse_args(argv)
     program, schema = _program(arguments)
-    from crb_dspy.schema import unknown
+    from crb_dspy.errors import unknown
 
     if arguments.category and arguments.category not in program.keys:
         raise UserError(unknown("category", arguments.category, program.keys))
@@ -50,8 +50,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m crb_dspy.prompts",
         description="Print exactly the messages that a program would send about a case.",
     )
@@ -63,27 +63,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cot", action="store_true", help="with chain of thought")
     parser.add_argument("--model", help="local/NAME: count with its tokenizer")
     parser.add_argument("--format", choices=("text", "json"), default="text")
+    trust_flag(parser)
     return parser
 
 
 def _program(arguments: argparse.Namespace) -> tuple[ExtractionProgram, Schema]:
     from crb_dspy.catalog import build_program
+    from crb_dspy.data.schema import load_schema
     from crb_dspy.saved import load_program
-    from crb_dspy.schema import load_schema
 
     if arguments.program.endswith(".json"):
-        saved = load_program(Path(arguments.program))
-        return saved.program, saved.schema
+        saved = load_program(Path(arguments.program), trust=arguments.trust)
+        return saved.program, saved.whole_schema
     schema = load_schema(arguments.schema)
     options = {"cot": True} if arguments.cot else {}
     return build_program(arguments.program, schema, options), schema
 
 
 def _case(arguments: argparse.Namespace, schema: Schema) -> Case:
-    from crb_dspy.benchmarks import load
-    from crb_dspy.schema import load_schema, unknown
+    from crb_dspy.data.benchmarks import load, sample
+    from crb_dspy.errors import unknown
 
-    cases = {case.id: case for case in load(arguments.data, load_schema(schema.name)).cases}
+    # Its gold, which is not shown, is of categories of its own.
+    own = sample.schema() if arguments.data == sample.NAME else schema
+    cases = {case.id: case for case in load(arguments.data, own).cases}
     if arguments.case and arguments.case not in cases:
         raise UserError(f"{arguments.data}: {unknown('case', arguments.case, list(cases)[:50])}")
     return cases[arguments.case] if arguments.case else next(iter(cases.values()))
@@ -97,10 +100,11 @@ def _counted(
 
     if not model:
         return render(estimated_tokens)
-    from crb_dspy.models.reach import Model, Settings
-    from crb_dspy.tracking import FOLDER
+    from crb_dspy.files import FOLDER
+    from crb_dspy.models.lm import Model
+    from crb_dspy.models.settings import Settings
 
-    opened = Model(Settings(model), FOLDER / "cache")
+    opened = Model(Settings(model=model), FOLDER / "cache")
     try:
         return render(opened.engine.count)
     finally:
@@ -108,11 +112,12 @@ def _counted(
 
 
 def _shown(name: str, part: Part, case: Case, count: Count) -> dict[str, Any]:
-    from crb_dspy.prompt import demonstrations, question
+    from crb_dspy.program.prompt import demonstrations, question
 
-    report = part.read(case)
-    messages = part.messages(report)
-    signature, demos = part.predict.signature, part.predict.demos
+    report = part.shown(case)
+    nearest = part.nearest(case)
+    messages = part.messages(report, nearest)
+    signature, demos = part.predict.signature, [*part.predict.demos, *nearest]
     examples, asked = demonstrations(signature, demos), question(signature)
     shared = messages[1]["content"][: -len(examples + asked)]
     texts = {

@@ -4,57 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import dspy
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from crb_dspy import __version__
-from crb_dspy.cases import fingerprint
-from crb_dspy.catalog import build_program, code_of
-from crb_dspy.errors import UserError, one_line
+from crb_dspy.catalog import build_program, code_of, codes_of
+from crb_dspy.data.schema import Schema
+from crb_dspy.errors import UserError, explained, one_line
+from crb_dspy.files import as_json, fingerprint, write_whole
+from crb_dspy.origin import Origin
 from crb_dspy.program import ExtractionProgram
-from crb_dspy.schema import Schema, explained
+from crb_dspy.program.prompt import demonstrations
+from crb_dspy.quotes import negation
+from crb_dspy.retrieval.support import plain_supports, supports_of, used
+from crb_dspy.trust import foreign
 
 FORMAT = 1
 NAME = "program.json"
+_RUN_ID = re.compile("[0-9a-f]{32}")
 _STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-class Origin(BaseModel):
-    """How a program came about: what it was built from, the model it was tuned for, its scores."""
-
-    model_config = _STRICT
-
-    program: str
-    program_options: dict[str, Any] = {}
-    # What the file of a program FILE.py:Class held.
-    code: str | None = None
-    # Its name or path then; the file holds the schema itself.
-    schema_: str = Field(alias="schema")
-    categories: list[str]
-    model: str
-    api_base: str | None = None
-    temperature: float = 0.0
-    context: int | None = None
-    seed: int = 0
-    # Which environment variable holds the model's key, where it is not the usual one.
-    api_key_env: str | None = None
-    scores: dict[str, float] = {}
-
-    @field_validator("scores")
-    @classmethod
-    def _finite(cls, scores: dict[str, float]) -> dict[str, float]:
-        # JSON has no NaN, which stands for "undefined".
-        return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +57,8 @@ class Saved:
         """12 hex digits that change with anything that may change an answer of the program."""
         origin, schema = self.origin, self.schema.model_dump()
         built = (origin.program, origin.code, origin.program_options, schema)
-        return fingerprint(*built, _state(self.program))
+        beside = plain_supports(used(self.program.parts)).values()
+        return fingerprint(*built, _state(self.program), *codes_of(self.schema).items(), *beside)
 
 
 class _Field(BaseModel):
@@ -117,6 +94,9 @@ class _Document(BaseModel):
     # DSPy restores fields by their position.
     fields: dict[str, list[str]]
     state: dict[str, _Predictor]
+    support: dict[str, Any] = Field(default_factory=dict)
+    # What the files of kinds FILE.py:Class held.
+    kinds: dict[str, str] = Field(default_factory=dict)
 
 
 def resolve(name: str | Path) -> Path:
@@ -137,36 +117,63 @@ def resolve(name: str | Path) -> Path:
     return inner
 
 
+def open_program(name: str, *, trust: bool = False) -> Saved:
+    """Load a program by file, by folder, or by the id of the MLflow run that tuned it."""
+    if _RUN_ID.fullmatch(name) and not Path(name).exists():
+        from crb_dspy.tracking.store import fetch
+
+        return load_program(fetch(name, NAME), trust=trust)
+    return load_program(name, trust=trust)
+
+
 def write_program(path: Path, saved: Saved) -> Path:
     """Write a program as JSON, whole or not at all; equal programs give equal bytes.
 
     UserError if the file cannot be written.
     """
-    rest = _document(saved)
-    text = as_json(rest | {"sha256": _sha256(rest)}, indent=1) + "\n"
     try:
-        write_whole(path, text)
+        write_whole(path, program_text(saved))
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
 
 
-def load_program(name: str | Path) -> Saved:
+def program_text(saved: Saved) -> str:
+    """Return what `write_program` writes."""
+    rest = _document(saved)
+    return as_json(rest | {"sha256": _sha256(rest)}, indent=1) + "\n"
+
+
+def shipped(text: str) -> ExtractionProgram:
+    """Return the program of such a text, which whoever sent it was trusted with."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / NAME
+        path.write_text(text, "utf-8")
+        return load_program(path, trust=True).program
+
+
+def load_program(name: str | Path, *, trust: bool = False) -> Saved:
     """Read a program of `write_program`: JSON only, nothing is unpickled.
 
     A program named FILE.py:Class is that file's code, run only if it is what it was when the
-    program was written. UserError for a file that is not JSON, foreign, of a newer format, changed
-    since it was written, or whose program has other fields or other code now.
+    program was written, and if there is or was `trust` in it. UserError for a file that is not
+    JSON, foreign, of a newer format, changed since it was written, or whose program has other
+    fields or other code now.
     """
     path = resolve(name)
     table = _table(path)
     document = _validated(path, table)
     schema, origin = document.schema_, document.origin
+    negation.speak(schema.negations)
     if document.schema_fingerprint != fingerprint(schema.model_dump()):
         _refuse(path, "its schema is not the one it was tuned for; fetch it anew")
     try:
+        foreign.allow_kinds(codes_of(schema), document.kinds, trust=trust)
+        _ = schema.kinds  # which check their options
         code, program = code_of(origin.program), None
         if code == origin.code:
+            if code:
+                foreign.allow_code(origin.program, trust=trust)
             program = build_program(origin.program, schema, origin.program_options)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -176,29 +183,23 @@ def load_program(name: str | Path) -> Saved:
     for label, predictor in _predictors(program):
         try:
             predictor.load_state(table["state"][label])
+            # To JSON, a report or a quote may be anything.
+            demonstrations(predictor.signature, predictor.demos)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            _refuse(path, f"DSPy {document.dspy} wrote what this one cannot read: {error!r}")
-    return Saved(program, schema, origin)
+            said = f"DSPy {document.dspy} wrote what this one cannot read or show"
+            _refuse(path, f"{said}: {one_line(error, 100)}")
+    return Saved(_supported(path, program, document.support), schema, origin)
 
 
-def as_json(value: object, indent: int | None = None) -> str:
-    """Return a value as legible JSON that can be written as UTF-8, whatever its texts hold."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Put a text in the place of a file at once, so that no reader ever meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+def _supported(
+    path: Path, program: ExtractionProgram, table: Mapping[str, Any]
+) -> ExtractionProgram:
+    """Return a program with the classifiers that stand in its file."""
     try:
-        with draft.open("wb") as file:
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+        found = supports_of(table).items()
+        return program.with_parts({n: program.parts[n].with_support(its) for n, its in found})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        _refuse(path, f"its classifier cannot be read: {error!r}; compile again")
 
 
 def _predictors(program: ExtractionProgram) -> Iterator[tuple[str, Any]]:
@@ -233,6 +234,8 @@ def _document(saved: Saved) -> dict[str, Any]:
         "schema_fingerprint": fingerprint(saved.schema.model_dump()),
         "fields": _fields(saved.program),
         "state": _state(saved.program),
+        **({"support": support} if (support := plain_supports(used(saved.program.parts))) else {}),
+        **({"kinds": codes} if (codes := codes_of(saved.schema)) else {}),
     }
 
 
@@ -255,7 +258,7 @@ def _table(path: Path) -> dict[str, Any]:
         _refuse(path, f"{wanted}, is newer than this one's, {FORMAT}; update crb_dspy")
     try:
         whole = table.pop("sha256", None) == _sha256(table)
-    except ValueError:  # NaN, which is not JSON
+    except (ValueError, RecursionError):  # NaN, which is not JSON, or nested beyond all bounds
         whole = False
     if not whole:
         _refuse(path, "changed or damaged since it was written; fetch it anew, or compile again")

@@ -32,7 +32,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 from crb_dspy.errors import RunError, UserError  # noqa: E402
-from crb_dspy.layout import VIEW, view  # noqa: E402
+from crb_dspy.tracking.store import HOST  # noqa: E402
+from crb_dspy.tracking.view import VIEW, view  # noqa: E402
 
 _READY, _DRAWN = 180, 60
 
@@ -43,9 +44,14 @@ class Ui:
     def __init__(self, address: str) -> None:
         self.address = address
 
+    @property
+    def shown(self) -> str:
+        """The address for browsers, which know the name of `make ui` for this machine."""
+        return self.address.replace("127.0.0.1", HOST)
+
     def page(self, path: str, **query: str) -> str:
         """Return the address of a page, without the chapters on agents and traces."""
-        return f"{self.address}/#/{path}?{urlencode({'workflowType': 'machine_learning', **query})}"
+        return f"{self.shown}/#/{path}?{urlencode({'workflowType': 'machine_learning', **query})}"
 
     def ask(self, path: str, body: Mapping[str, object] | None = None, **query: str) -> Any:
         """Ask the API, by POST if there is a body; UserError if it refuses."""
@@ -118,15 +124,6 @@ def _until_ready(server: subprocess.Popen[bytes], ui: Ui, log: IO[str]) -> None:
     raise RunError(f"the MLflow UI did not start: {log.read()[-2000:]}")
 
 
-def first_visit(driver: Any, ui: Ui) -> None:
-    """Let the browser take the assistant's panel for closed: it opens by itself once."""
-    driver.get(f"{ui.address}/version")
-    for key, value in (("fab.autoOpenedOnFirstLoad_v1", "true"), ("panelOpen_v1", "false")):
-        driver.execute_script(
-            "localStorage.setItem(...arguments)", f"mlflow.assistant.{key}", value
-        )
-
-
 def drawn(driver: Any, ready: Callable[[Any], Any]) -> Any:
     """Wait until a condition holds on the page, and return what it gave."""
     from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
@@ -155,7 +152,6 @@ def take(ui: Ui, name: str, folder: Path) -> None:
     comparison = ui.newest(experiment, "comparison")
     runs, view_ = f"experiments/{experiment}/runs", {"viewStateShareKey": VIEW}
     with chromium(1440, 900) as driver, TemporaryDirectory() as kept:
-        first_visit(driver, ui)
         _open(driver, ui.page(runs, **view_), ".ag-cell[col-id='metrics.`test/score`']")
         _click(driver, "[aria-label='Hide banner']")
         _shoot(driver, folder / "runs.png")
@@ -169,8 +165,9 @@ def take(ui: Ui, name: str, folder: Path) -> None:
         report.write_bytes(ui.artefact(best, "report.html"))
         _open(driver, report.as_uri(), ".case mark")
         _shoot(driver, folder / "report.png")
-        driver.execute_script("document.getElementById('reports').scrollIntoView()")
-        _shoot(driver, folder / "quotes.png")
+        for section, picture in (("candidates", "candidates.png"), ("reports", "quotes.png")):
+            driver.execute_script(f"document.getElementById('{section}').scrollIntoView()")
+            _shoot(driver, folder / picture)
     (folder / "differences.png").write_bytes(ui.artefact(comparison, "differences.png"))
 
 

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from crb_dspy.cases import Case
-from crb_dspy.errors import UserError
+from crb_dspy.data.cases import Case
+from crb_dspy.errors import UserError, unknown
 from crb_dspy.program import Tunable
 from crb_dspy.recipe import Context, Recipe, calls, estimated, reflections
-from crb_dspy.schema import unknown
 
 USUAL = ("labeled", "factors")
 

@@ -6,11 +6,11 @@ from typing import Any
 import optuna
 from pydantic import NonNegativeInt, PositiveInt
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.program import Part, Tunable
 from crb_dspy.recipe import Context, estimated
-from crb_dspy.tuning.demonstrations import SELECTIONS, selected
-from crb_dspy.tuning.wording import CHOICES, worded
+from crb_dspy.recipe.demonstrations import SELECTIONS, selected
+from crb_dspy.recipe.wording import choices_of, worded
 
 
 @estimated(lambda train, validation, trials=10, **_: trials * validation, guided=True)
@@ -55,9 +55,9 @@ def _study(part: Tunable, context: Context) -> Any:
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.enqueue_trial(
         {
-            f"{unit}/{choice}": "" if choice in CHOICES else 0
-            for unit in part.units
-            for choice in (*CHOICES, "definition", "guidance", "demonstrations")
+            f"{name}/{choice}": 0 if choice in ("definition", "guidance", "demonstrations") else ""
+            for name, unit in part.units.items()
+            for choice in (*choices_of(unit), "definition", "guidance", "demonstrations")
         }
     )
     return study
@@ -68,7 +68,7 @@ def _chosen(
 ) -> Part:
     words = {
         choice: trial.suggest_categorical(f"{name}/{choice}", list(texts))
-        for choice, texts in CHOICES.items()
+        for choice, texts in choices_of(unit).items()
     }
     defined = bool(trial.suggest_int(f"{name}/definition", 0, 1))
     instruction = worded(unit, words, defined=defined)

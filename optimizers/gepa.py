@@ -7,9 +7,10 @@ import dspy
 from gepa.core import engine
 from pydantic import PositiveInt
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.program import Tunable
 from crb_dspy.recipe import Context, NoBar, adopted, estimated, examples
+from crb_dspy.recipe.reflection import taught_by
 
 MINIBATCH = 3
 
@@ -76,7 +77,7 @@ class _Proposer:
         # Names by instructions; those that were not proposed here are the seed's.
         self._named: dict[tuple[str, ...], str] = {}
         self._about = {
-            f"part.{unit}.{label}" if unit else f"part.{label}": ", ".join(module.keys)
+            f"part.{unit}.{label}" if unit else f"part.{label}": module.kinds
             for unit, module in part.units.items()
             for label, _ in module.named_predictors()
         }
@@ -92,8 +93,8 @@ class _Proposer:
             name: self._context.proposal(
                 candidate[name],
                 self._about[name],
-                [_told(record) for record in reflective_dataset[name]],
-                "Say what belongs here, what does not, and how long a quote is.",
+                [record["Feedback"] for record in reflective_dataset[name]],
+                f"Say {', '.join(taught_by(self._about[name]).rules)}.",
             )
             for name in components_to_update
         }
@@ -108,9 +109,3 @@ class _Proposer:
         for name, predictor in changed.named_predictors():
             predictor.signature = predictor.signature.with_instructions(instructions[name])
         return adopted(self._part, changed)
-
-
-def _told(record: Mapping[str, Any]) -> str:
-    return (
-        f"quoted: {str(record['Generated Outputs'])[:500]}\njudgement: {record['Feedback'][:500]}"
-    )

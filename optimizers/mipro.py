@@ -7,22 +7,13 @@ from typing import Any
 import optuna
 from pydantic import NonNegativeInt, PositiveInt
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.program import Demonstration, Part, Tunable
 from crb_dspy.recipe import Context, estimated
-from crb_dspy.tuning.reflection import Mistake
+from crb_dspy.recipe.reflection import Mistake, taught_by
 
 # How often a combination may be drawn for each that is wanted, those drawn again included.
 REPEATS = 50
-# One a proposal, in turn, as MIPROv2's tips are: they keep proposals apart.
-TIPS = (
-    "Be short and precise.",
-    "Say which findings belong here and which do not.",
-    "Say how long a quote is and what it must include.",
-    "Say what to do with findings that are absent or normal.",
-    "Tell the reader to be complete.",
-    "Tell the reader what to leave out.",
-)
 
 
 @estimated(
@@ -102,16 +93,10 @@ def _choices(
 def _proposal(unit: Part, wrong: Sequence[tuple[Case, Any]], context: Context, number: int) -> str:
     # Another window of the mistakes each time, so that proposals differ in what they saw.
     shown = [wrong[(2 * number + i) % len(wrong)] for i in range(min(3, len(wrong)))]
-    mistakes = [
-        Mistake(
-            {key: (case.gold or {}).get(key, ()) for key in unit.keys},
-            answer.quotes or {},
-            answer.reason,
-        )
-        for case, answer in shown
-    ]
-    tip = TIPS[number % len(TIPS)]
-    return context.proposal(unit.instruction, ", ".join(unit.keys), mistakes, tip)
+    mistakes = [Mistake.of(unit, case, answer) for case, answer in shown]
+    # One a proposal, in turn, as MIPROv2's tips are: they keep proposals apart.
+    tips = taught_by(unit.kinds).tips
+    return context.proposal(unit.instruction, unit.kinds, mistakes, tips[number % len(tips)])
 
 
 def _set(unit: Part, train: Sequence[Case], context: Context, most: int) -> list[Demonstration]:

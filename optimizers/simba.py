@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dspy
 from pydantic import NonNegativeInt, PositiveInt
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.program import Tunable
 from crb_dspy.recipe import Context, adopted, estimated, examples
 

@@ -1,7 +1,7 @@
 """UCP: one prompt a category, each on the whole report."""
 
+from crb_dspy.data.schema import Schema
 from crb_dspy.program import ExtractionProgram, Part
-from crb_dspy.schema import Schema
 
 
 class CategorySpecific(ExtractionProgram):

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import Category, Schema
 from crb_dspy.program import ExtractionProgram, Part
-from crb_dspy.schema import Category, Schema
 
 
 class Filtered(ExtractionProgram):
@@ -23,11 +23,13 @@ class Filtered(ExtractionProgram):
 class FilteredPart(Part):
     """Reads the general sections of a case, then its category's own."""
 
+    chooses_sections = True
+
     def __init__(self, categories: Sequence[Category], schema: Schema, *, cot: bool) -> None:
         super().__init__(categories, cot=cot)
         self.schema = schema
 
-    def read(self, case: Case) -> str:
+    def text_for(self, case: Case) -> str:
         """Return the sections for this part's category, each under its heading."""
         owners = {heading: self.schema.owner(heading) for heading in case.sections}
         general = [heading for heading, owner in owners.items() if owner is None]

@@ -1,7 +1,7 @@
 """A few related categories a prompt: between one prompt for all and one for each."""
 
+from crb_dspy.data.schema import Category, Schema
 from crb_dspy.program import ExtractionProgram, Part
-from crb_dspy.schema import Category, Schema
 
 
 class Grouped(ExtractionProgram):

@@ -1,7 +1,7 @@
 """UGP: one prompt asks for the whole schema."""
 
+from crb_dspy.data.schema import Schema
 from crb_dspy.program import ExtractionProgram, Part
-from crb_dspy.schema import Schema
 
 
 class Monolithic(ExtractionProgram):

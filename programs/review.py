@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import dspy
 
-from crb_dspy.program import ExtractionProgram, Part, signature_for
-from crb_dspy.schema import Category, Schema
+from crb_dspy.data.schema import Category, Schema
+from crb_dspy.program import Demonstration, ExtractionProgram, Part, signature_for
 
 
 class Review(ExtractionProgram):
@@ -17,24 +17,28 @@ class Review(ExtractionProgram):
 
     def build(self, schema: Schema, *, cot: bool = False) -> dict[str, Part]:
         """Return one part a category."""
-        return {category.key: ReviewPart([category], cot=cot) for category in schema.categories}
+        # What holds one answer has nothing more to be found.
+        return {
+            c.key: (ReviewPart if c.holds.listed else Part)([c], cot=cot) for c in schema.categories
+        }
 
 
 class ReviewPart(Part):
     """Asks twice and joins the quotes."""
 
+    twice = True
+
     def __init__(self, categories: Sequence[Category], *, cot: bool) -> None:
         super().__init__(categories, cot=cot)
         (category,) = categories
         again = signature_for(categories).with_instructions(
-            f"An earlier reader was told: {category.instruction} Quote what that reader missed: "
-            "findings said to be absent or normal first, then the others. Repeat nothing."
+            f"An earlier reader was told: {category.instruction} {category.holds.teaching.again}"
         )
         self.review = dspy.Predict(again.insert(1, "found", dspy.InputField(), list[str]))
 
-    def ask(self, report: str) -> dspy.Prediction:
+    def ask(self, report: str, nearest: Sequence[Demonstration] = ()) -> dspy.Prediction:
         """Ask, ask again, and return the quotes of both answers."""
-        first = super().ask(report)
+        first = super().ask(report, nearest)
         (key,) = self.keys
         found = list(first[key] or [])
         limit = {"max_tokens": self.max_tokens}
@@ -42,4 +46,4 @@ class ReviewPart(Part):
         faults = [p.irregular[key] for p in (first, second) if key in p.irregular]
         irregular = {key: "; ".join(faults)} if faults else {}
         joined = list(dict.fromkeys([*found, *second[key]]))
-        return dspy.Prediction(**{key: joined}, irregular=irregular)
+        return dspy.Prediction(**{key: joined}, irregular=irregular, silence=first.get("silence"))

@@ -40,9 +40,14 @@ def chromium(width: int = 1280, height: int = 900) -> Iterator[Any]:
 
 def open_file(driver: Any, path: Path) -> None:
     """Open a file, forgetting what was logged before."""
+    from selenium.webdriver.support import ui
+
     for log in ("browser", "performance"):
         driver.get_log(log)
     driver.get(path.as_uri())
+    # Of a page that was open before, `get` may return before its new document is there.
+    loaded = "return document.readyState === 'complete' && document.body.childElementCount > 0"
+    ui.WebDriverWait(driver, 60).until(lambda opened: opened.execute_script(loaded))
 
 
 def console(driver: Any) -> list[str]:

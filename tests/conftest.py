@@ -1,7 +1,10 @@
 """Settings of all tests, and what tests of exports share."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -12,6 +15,10 @@ from tests.fake_server import FakeServer, serving
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
+# What is agreed to in tests is remembered nowhere else, in child processes neither.
+_STATE = tempfile.TemporaryDirectory()
+os.environ["XDG_STATE_HOME"] = _STATE.name
+
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,6 +27,15 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
     few = {name: _check.FIXTURES[name] for name in ("plain", "braces")}
     monkeypatch.setattr(_check, "FIXTURES", few)
+
+
+@pytest.fixture
+def script_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let proofs run the exported script in this process, where its process is not the matter."""
+    from crb_dspy.export import python
+    from tests.in_process import script
+
+    monkeypatch.setattr(python, "subprocess", SimpleNamespace(run=script))
 
 
 @pytest.fixture

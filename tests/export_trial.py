@@ -3,9 +3,9 @@
 import json
 from dataclasses import replace
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.export._make import Trial
-from crb_dspy.models.reach import Settings
+from crb_dspy.models.settings import Settings
 from crb_dspy.saved import Saved
 from tests.fake_server import Body, FakeServer, Reply, asked_keys
 from tests.test_export import CASE, SCHEMA
@@ -40,7 +40,7 @@ def answer(body: Body) -> Reply:
 
 
 def trial(server: FakeServer, cases: tuple[Case, ...] = CASES) -> Trial:
-    return Trial(cases, Settings("openai/qwen2.5-test", server.address))
+    return Trial(cases, Settings(model="openai/qwen2.5-test", api_base=server.address))
 
 
 def requests(server: FakeServer) -> list[str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import dspy
 from dspy.lm15 import Message, Request, Response, Usage
 
-from crb_dspy.prompt import ReportFirst
+from crb_dspy.program.prompt import ReportFirst
 
 # From the user message to the text of the answer; what it raises is the failure of the call.
 Reply = Callable[[str], str]

@@ -8,14 +8,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
+from crb_dspy.demo import recorded
+from crb_dspy.demo.recorded import Handler, running
 from tests.fake_model import keys_of
 
 Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A reply word for word; with a `pause`, one byte after so many seconds."""
+
+    payload: Any
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    pause: float = 0.0
+
+    @property
+    def data(self) -> bytes:
+        if isinstance(self.payload, bytes):
+            return self.payload
+        return json.dumps(self.payload).encode()
+
+
 # Text of the answer, or an HTTP status to fail with, perhaps with headers.
-Reply = str | int | tuple[int, dict[str, str]]
+Reply = str | int | tuple[int, dict[str, str]] | Raw
 
 
 @dataclass
@@ -28,6 +48,9 @@ class FakeServer:
     most: int = 0
     address: str = ""
     spent: list[int] = field(default_factory=list)
+    # What GET /v1/models lists, and the key without which nothing is answered.
+    models: list[Body] = field(default_factory=list)
+    key: str = ""
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -75,49 +98,45 @@ class _Server(ThreadingHTTPServer):
 @contextmanager
 def serving(reply: Callable[[Body], Reply] = empty, delay: float = 0.0) -> Iterator[FakeServer]:
     fake = FakeServer(reply, delay)
-    server = _Server(("127.0.0.1", 0), _handler(fake))
-    fake.address = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with running(_Server(("127.0.0.1", 0), _handler(fake))) as fake.address:
         yield fake
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
-def _handler(fake: FakeServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        # Else small answers wait for the client's delayed acknowledgement.
-        disable_nagle_algorithm = True
+def _handler(fake: FakeServer) -> type[Handler]:
+    class Fake(Handler):
+        def do_GET(self) -> None:
+            self.answer(*_listed(fake, self.path, self.headers["Authorization"]))
 
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = json.loads(self.sent())
             reply = fake.answer(body)
-            if isinstance(reply, str):
-                payload = _completion(body, reply)
+            if isinstance(reply, Raw):
+                _write(self, reply)
+            elif isinstance(reply, str):
+                payload = completion(body, reply)
                 fake.spent.append(payload["usage"]["total_tokens"])
-                self._send(200, payload, {})
+                self.answer(200, payload)
             else:
                 status, headers = (reply, {}) if isinstance(reply, int) else reply
-                self._send(status, _failure(status, self.headers["Authorization"]), headers)
+                self.answer(status, _failure(status, self.headers["Authorization"]), headers)
 
-        def _send(self, status: int, payload: Body, headers: dict[str, str]) -> None:
-            data = json.dumps(payload).encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    return Fake
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
 
-    return Handler
+def _listed(fake: FakeServer, path: str, key: str) -> tuple[int, Body]:
+    if fake.key and key != f"Bearer {fake.key}":
+        return 401, {"error": {"message": "invalid api key"}}
+    if path == "/v1/models" and fake.models:
+        return 200, {"object": "list", "data": fake.models}
+    return 404, {"error": "not found"}
+
+
+def _write(handler: Handler, raw: Raw) -> None:
+    handler.begin(raw.status, len(raw.data), raw.headers)
+    size = 1 if raw.pause else len(raw.data) or 1
+    for at in range(0, len(raw.data), size):
+        handler.wfile.write(raw.data[at : at + size])
+        time.sleep(raw.pause)
 
 
 def _failure(status: int, key: str) -> Body:
@@ -126,23 +145,6 @@ def _failure(status: int, key: str) -> Body:
     return {"error": {"message": message, "code": status}}
 
 
-def _completion(body: Body, text: str) -> Body:
+def completion(body: Body, text: str) -> Body:
     sent = sum(len(message["content"]) for message in body["messages"]) // 4
-    return {
-        "id": "fake",
-        "object": "chat.completion",
-        "created": 0,
-        "model": body["model"],
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": text},
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {
-            "prompt_tokens": sent,
-            "completion_tokens": len(text) // 4,
-            "total_tokens": sent + len(text) // 4,
-        },
-    }
+    return recorded.completion(text, sent, len(text) // 4) | {"id": "fake", "model": body["model"]}

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from crb_dspy.benchmarks import load
+from crb_dspy.data.benchmarks import load
+from crb_dspy.data.schema import load_schema
 from crb_dspy.errors import UserError
-from crb_dspy.schema import load_schema
 
 SCHEMA = load_schema("casereportbench").select(["GI", "Neuro", "History"])
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from crb_dspy import compile as command
-from crb_dspy import tracking
-from crb_dspy.models import line
+from crb_dspy.compile import __main__ as command
+from crb_dspy.models import server as server_module
+from crb_dspy.tracking import store as tracking
 from tests.fake_server import FakeServer
 
 # A recipe without end that says nothing of its costs.
@@ -28,6 +28,7 @@ def recipe(part, train, validation, context):
     return part
 """
 WRITTEN = ("program.json", "prompts.md", "report.html", "candidates.jsonl", "cells.jsonl")
+SMALL = Path(__file__).parent / "fixtures" / "small.toml"
 _KEPT: list[TemporaryDirectory[str]] = []
 
 
@@ -52,7 +53,9 @@ class Home:
     def compile(self, server: FakeServer, *arguments: object) -> int:
         """Run the command; errors are raised as they are."""
         given = ["--model", "openai/fake", "--api-base", server.address]
-        return command.main([*given, *map(str, arguments)])
+        own = {"--data"} & set(arguments) or any(str(one).endswith(".toml") for one in arguments)
+        file = [] if own else [str(SMALL)]
+        return command.main([*file, *given, *map(str, arguments)])
 
     @property
     def out(self) -> Path:
@@ -73,14 +76,15 @@ class Home:
 
 @contextmanager
 def home(path: Path) -> Iterator[Home]:
-    """Stand in a folder, with a store of its own, and retry without waiting."""
+    """Stand in a folder, with a store that stays there, and retry without waiting."""
     (path / "mlruns").mkdir(parents=True, exist_ok=True)
     store = path / "mlruns/mlflow.db"
-    shutil.copy(empty_store(), store)
+    if not store.exists():
+        shutil.copy(empty_store(), store)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store}")
-        patch.setattr(line, "BACKOFF", 0.001)
+        patch.setattr(server_module, "BACKOFF", 0.001)
         yield Home(path)
 
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dspy
 from dspy.lm15 import Request
 
-from crb_dspy.benchmarks import Loaded
-from crb_dspy.cases import Case, Split
 from crb_dspy.catalog import build_program, find_recipe
-from crb_dspy.config import Experiment
+from crb_dspy.compile.config import Experiment
+from crb_dspy.compile.plan import Plan, arranged
+from crb_dspy.compile.stages import Stages
+from crb_dspy.data.benchmarks import Loaded
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
+from crb_dspy.data.splits import Split
 from crb_dspy.models.budget import Budget
-from crb_dspy.prompt import ReportFirst
-from crb_dspy.running.plan import Plan
-from crb_dspy.running.stages import Stages
-from crb_dspy.schema import load_schema
+from crb_dspy.program.prompt import ReportFirst
+from crb_dspy.recipe import Recipe
+from crb_dspy.retrieval.support import learn
 from crb_dspy.tuning.search import Search, Tuned
+from crb_dspy.tuning.tuning import Tuning
 from tests.fake_model import FakeEngine, Reply
 from tests.scoring_reply import asks_for_findings, scoring
 
@@ -52,15 +56,20 @@ def made_plan(split: Split, keys: Sequence[str] = ("GI",), **settings: Any) -> P
     experiment = Experiment(categories=list(keys), **settings)
     schema = FULL.select(list(keys))
     cases = (*split.train, *split.validation, *split.test)
-    return Plan(
-        experiment,
-        schema,
-        Loaded(cases, {}, (), {}),
-        split,
-        (),
+    names = ("options", "gate", "seed", "threads", "joint", "shared", "force", "expected")
+    tuning = Tuning(
         build_program(experiment.program, schema, experiment.program_options),
         find_recipe(experiment.optimizer, experiment.options),
+        **{name: getattr(experiment, name) for name in names},
     )
+    return arranged(experiment, schema, Loaded(cases, {}, (), {}), tuning, (split,))
+
+
+def with_recipe(planned: Plan, recipe: Recipe) -> Plan:
+    """The same with a recipe of one's own."""
+    tuning = replace(planned.tuning, recipe=recipe)
+    whole = (planned.experiment, planned.schema, planned.loaded, tuning, planned.splits)
+    return arranged(*whole)
 
 
 @contextmanager
@@ -105,8 +114,13 @@ class Run:
 def run(planned: Plan, reply: Reply | None = None, budget: Budget | None = None) -> Run:
     """Carry a search out, by default with a model that scores by a hash of the prompt."""
     with cached_model(reply or scoring(planned.loaded.cases)) as engine:
-        search = Search(planned, planned.sides(planned.split), budget or Budget(), Stages({}, []))
-        tuned = search.run()
+        known = (*planned.split.train, *planned.split.validation)
+        tuning, learnt = planned.tuning, None
+        if tuning.supported or tuning.program.learns:
+            learnt = learn(known, planned.schema)
+            tuning = replace(tuning, program=tuning.program.taught(learnt))
+        whole = (tuning, planned.sides[-1], budget or Budget(), Stages({}, []))
+        tuned = Search(*whole, learnt=learnt).run()
     return Run(planned, tuned, engine.requests)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from crb_dspy.cases import Case
-from crb_dspy.evaluation import Row, row_of
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
+from crb_dspy.evaluation.rows import Row, row_of
 from crb_dspy.program import Reading
-from crb_dspy.schema import load_schema
 
 SCHEMA = load_schema("casereportbench")
 LOST = "a quote that no report has"

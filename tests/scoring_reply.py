@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from crb_dspy.benchmarks import load
-from crb_dspy.cases import Case
-from crb_dspy.schema import load_schema
+from crb_dspy.data.benchmarks import load
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
 from tests.fake_model import keys_of, report_of
 from tests.fake_server import Body
 
@@ -37,7 +37,8 @@ def asks_for_findings(prompt: str) -> bool:
 def scoring(cases: Iterable[Case], better: str = "\0") -> Callable[[str], str]:
     """Return a model that finds 30 to 80 % of the gold, the more the better its prompt's hash.
 
-    It finds all of it where the prompt has the words `better`. As a writer of instructions it
+    It finds all of it where the prompt has the words `better`, and knows a report by any of its
+    sentences. As a writer of instructions it
     repeats words of the form had-this that it was shown: what it should not see shows.
     """
     known = {case.text: case for case in cases}
@@ -45,7 +46,7 @@ def scoring(cases: Iterable[Case], better: str = "\0") -> Callable[[str], str]:
     def reply(prompt: str) -> str:
         if not asks_for_findings(prompt):
             return _written(prompt)
-        gold = known[report_of(prompt)].gold or {}
+        gold = _shown(report_of(prompt), known).gold or {}
         question = prompt.partition("</report>")[2]
         share = 1.0 if better in question else 0.3 + 0.5 * chance(question)
         return json.dumps(
@@ -81,3 +82,11 @@ def served(reply: Callable[[str], str]) -> Callable[[Body], str]:
 def sample() -> Callable[[Body], str]:
     """Return a server's answers about the bundled cases."""
     return served(scoring(load("sample", load_schema("casereportbench")).cases))
+
+
+def _shown(report: str, known: Mapping[str, Case]) -> Case:
+    """Return the case of a report, or of the sentences that are shown of one."""
+    if report in known:
+        return known[report]
+    longest = max(report.splitlines(), key=len)
+    return next(case for text, case in known.items() if longest in text)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crb_dspy.answers import parse
+from crb_dspy.program.answers import parse
 
 quotes = st.lists(st.text("ab \"'\\{}[],:\n", min_size=1).map(str.strip).filter(bool), unique=True)
 
@@ -46,6 +46,10 @@ def test_any_text_is_survived(text: str) -> None:
         ("- a b\n- c d", ["a b", "c d"], "bullets in place of JSON"),
         ("1. a b\n2) c d", ["a b", "c d"], "bullets in place of JSON"),
         ('{"RESP": ["a b"]}', [], "category left out"),
+        # To Python a set of lists, which it cannot make.
+        ("{ []}", [], "prose around the JSON"),
+        # More digits than Python reads.
+        ('{"GI": ["a b", ' + "9" * 5000 + "]}", ["a b"], "broken JSON"),
     ],
 )
 def test_what_can_be_mended_is_and_is_named(text: str, found: list[str], fault: str) -> None:

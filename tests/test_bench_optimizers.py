@@ -14,7 +14,7 @@ import pytest
 
 from bench.simulated import MODES, SEED, SHARES, VALIDATION, Watch, World, searched, side_by_side
 from crb_dspy.catalog import build_program
-from crb_dspy.schema import load_schema
+from crb_dspy.data.schema import load_schema
 from tests.fake_server import serving
 from tests.made_data import entry, save
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from crb_dspy.benchmarks import SOURCES, Loaded, hub, load
-from crb_dspy.cases import Case
-from crb_dspy.grounding import Status, ground
-from crb_dspy.schema import load_schema
+from crb_dspy.data.benchmarks import SOURCES, Loaded, hub, load
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
+from crb_dspy.quotes.grounding import Status, ground
 from tests.made_data import (
     GOLD,
     SCHEMA,

@@ -18,19 +18,20 @@ from dspy.lm15 import Config, Message, Request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crb_dspy.models import line as line_module
+from crb_dspy.models import server as server_module
 from crb_dspy.models.budget import Amount, Budget, BudgetSpent, Caps, Reservation
 from crb_dspy.models.engine import Engine
-from crb_dspy.models.line import Line
+from crb_dspy.models.lm import Model
 from crb_dspy.models.meter import Meter
-from crb_dspy.models.reach import Model, Settings
-from crb_dspy.models.wire import price
+from crb_dspy.models.prices import price
+from crb_dspy.models.server import Server
+from crb_dspy.models.settings import Settings
 from tests.fake_server import Body, FakeServer, Reply, serving
 
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line_module, "BACKOFF", 0.001)
+    monkeypatch.setattr(server_module, "BACKOFF", 0.001)
 
 
 def spend(budget: Budget, tokens: int = 0, usd: float = 0.0) -> None:
@@ -39,7 +40,7 @@ def spend(budget: Budget, tokens: int = 0, usd: float = 0.0) -> None:
 
 def over_http(server: FakeServer, budget: Budget, threads: int) -> Engine:
     wire = {"model": "openai/fake", "api_base": server.address, "api_key": "none", "timeout": 30.0}
-    return Engine(Line(lambda: wire, threads), Meter(), budget)
+    return Engine(Server(lambda: wire, threads), Meter(), budget)
 
 
 def asked(engine: Engine, number: int, threads: int) -> list[BaseException | None]:
@@ -153,7 +154,7 @@ def test_who_waits_is_told_when_the_calls_under_way_took_it_all() -> None:
         futures = [pool.submit(spend, budget, 90) for _ in range(4)]
         time.sleep(0.05)
         budget.settle(first, 90)
-        errors = [future.exception(timeout=5) for future in futures]
+        errors = [future.exception(timeout=60) for future in futures]
     assert [type(error) for error in errors] == [BudgetSpent] * 4
 
 
@@ -183,7 +184,7 @@ def test_threads_left_over_from_a_search_may_not_spend_what_the_test_needs() -> 
     go, results = threading.Event(), list[str]()
 
     def straggler(_: object) -> None:
-        assert go.wait(5)
+        assert go.wait(60)
         try:
             spend(budget)
         except BudgetSpent as error:
@@ -279,10 +280,10 @@ def test_a_cap_of_tokens_holds_and_is_used_up(threads: int) -> None:
 def test_both_roles_draw_on_one_budget(tmp_path: Path) -> None:
     budget = Budget(Caps(calls=10))
     with serving(lambda _: "fine") as server:
-        settings = Settings("openai/fake", server.address)
+        settings = Settings(model="openai/fake", api_base=server.address)
         task = Model(settings, tmp_path, budget)
         reflection = Model(
-            Settings("openai/fake", server.address, temperature=1.0),
+            Settings(model="openai/fake", api_base=server.address, temperature=1.0),
             tmp_path,
             budget,
             "reflection",
@@ -303,7 +304,7 @@ def test_both_roles_draw_on_one_budget(tmp_path: Path) -> None:
 def test_who_waits_for_a_retry_leaves_when_the_budget_is_spent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(line_module, "BACKOFF", 60.0)
+    monkeypatch.setattr(server_module, "BACKOFF", 60.0)
     budget = Budget(Caps(calls=3))
     with serving(lambda body: 500 if '"0 Task' in json.dumps(body) else "fine") as server:
         raised = asked(over_http(server, budget, 2), 10, 2)
@@ -318,7 +319,7 @@ def test_dollars_are_reserved_by_the_price_list_and_settled_by_what_was_charged(
     budget = Budget(Caps(usd=0.01))
     with serving(lambda _: "fine" * 10) as server:
         engine = over_http(server, budget, 8)
-        engine.line._connect = dearer(engine.line._connect)
+        engine.server._connect = dearer(engine.server._connect)
         raised = asked(engine, 1000, 8)
     charged = engine._meter.usage.usd
     assert 0.009 < charged <= 0.01

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crb_dspy.cases import Case, data_fingerprint, folds, split
+from crb_dspy.data.cases import Case, data_fingerprint
+from crb_dspy.data.splits import folds, split
 from crb_dspy.errors import UserError
 
 

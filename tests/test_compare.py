@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from crb_dspy.compare import main
-from crb_dspy.comparing import plots
-from crb_dspy.comparing.comparison_text import WIDTH
-from crb_dspy.comparing.stored import Stored, runs
-from crb_dspy.comparing.strategies import find, labels
-from crb_dspy.config import Experiment
+from crb_dspy.compare import plots
+from crb_dspy.compare.__main__ import main
+from crb_dspy.compare.comparison_text import WIDTH
+from crb_dspy.compare.stored import Stored, runs
+from crb_dspy.compare.strategies import find, labels
+from crb_dspy.compile.artifacts import toml
+from crb_dspy.compile.config import Experiment
+from crb_dspy.compile.plan import plan
 from crb_dspy.errors import UserError
-from crb_dspy.mlflow_run import KIND
-from crb_dspy.running.artifacts import toml
-from crb_dspy.running.plan import plan
-from crb_dspy.tracking import fetch, tracked
+from crb_dspy.tracking.run import KIND
+from crb_dspy.tracking.store import fetch, tracked
+from tests.made_run import home
 
 EXPERIMENT = Experiment(
     data="sample", categories=["GI", "Neuro"], split=[0.1, 0.1, 0.8], optimizer="none"
@@ -71,10 +72,7 @@ def kept(name: str, gain: float, optimizer: str, **changes: Any) -> str:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A store with strategies, and with much that is none; the ids of its runs by name."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlruns/mlflow.db")
+    with home(tmp_path_factory.mktemp("store")):
         ids = {"early good": kept("good", 0.2, "bootstrap")}
         ids["elsewhere"] = kept("elsewhere", 0.3, "labeled", split_fingerprint="other")
         ids["plain"] = kept("plain", 0.0, "none")
@@ -115,7 +113,8 @@ def test_all_compiles_of_an_experiment_stand_against_the_untuned_run(
     for name in ("elsewhere", "GI ", "broken", "theirs", "seed of"):
         assert f" {name}" not in text.split("left out")[1]
     assert "corrected for 2 comparisons" in text
-    assert max(map(len, text.split("\n", 1)[1].splitlines())) <= WIDTH
+    table = text.split("\n", 1)[1].split("MLflow run")[0]
+    assert max(map(len, table.splitlines())) <= WIDTH
 
 
 def test_the_baseline_is_the_oldest_untuned_run_unless_one_is_named(
@@ -242,7 +241,8 @@ def test_a_comparison_is_a_run_of_its_own_and_no_strategy(
     store: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = printed(capsys, *IN, "--baseline", "plain")
-    run_id = text.split()[-1]
+    run_id = text.split("MLflow run ")[1].split()[0]
+    assert f"/runs/{run_id}?" in text.splitlines()[-1]
     (run,) = [run for run in runs("bench") if run.id == run_id]
     assert (run.tags[KIND], run.status) == ("comparison", "FINISHED")
     assert run.tags["verdict"].startswith("good is better than plain")
@@ -256,8 +256,8 @@ def test_a_comparison_is_a_run_of_its_own_and_no_strategy(
 
 
 def test_figures_show_every_strategy(store: dict[str, str]) -> None:
-    from crb_dspy.comparing.comparison import compare
-    from crb_dspy.comparing.strategies import choose, laid_out
+    from crb_dspy.compare.comparison import compare
+    from crb_dspy.compare.strategies import choose, laid_out
 
     comparison = compare(laid_out(choose(runs("bench"), [], "plain", "bench")))
     names = [r"same | \$x\$", "good"]

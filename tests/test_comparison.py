@@ -8,15 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from crb_dspy.comparing.comparison import (
-    Board,
-    Comparison,
-    Strategy,
-    board,
-    compare,
-    differing,
-    sentence,
-)
+from crb_dspy.compare.comparison import Board, Comparison, Strategy, board, compare, differing
+from crb_dspy.compare.sentences import sentence
 from crb_dspy.errors import UserError
 from crb_dspy.stats import Floats
 
@@ -94,6 +87,43 @@ def test_what_is_significant_alone_may_not_be_in_a_family() -> None:
     assert sentence(family).startswith("no strategy is shown to be better")
 
 
+def test_leaders_that_are_undecided_are_named_with_what_it_takes_to_decide() -> None:
+    wild = np.random.default_rng(1).uniform(-0.5, 0.5, 30)
+    comparison = compared({"wild": wild - wild.mean() + 0.1, "good": 0.05, "bad": -0.1})
+    first, second, _ = comparison.gains
+    assert (first.strategy.label, first.verdict) == ("wild", "no gain shown")
+    assert (second.strategy.label, second.verdict) == ("good", "improved")
+    shown, undecided = sentence(comparison).split("; bad is worse. Ahead but undecided: ")
+    assert shown.startswith("good is better than plain by +0.050 (")
+    assert undecided == (
+        f"wild by +0.100 (Holm p = {first.holm:.2g}; to decide, about {first.needed:.0f} cases)"
+    )
+    assert 30 < first.needed < 100
+
+
+def test_without_a_better_one_all_that_are_ahead_are_undecided() -> None:
+    wild = np.random.default_rng(1).uniform(-0.6, 0.4, (5, 30))
+    wild -= wild.mean(axis=1, keepdims=True)
+    gains = {f"s{n}": row + 0.01 * n for n, row in enumerate(wild, 1)}
+    said = sentence(compared(gains | {"null": wild[0], "bad": -0.1}))
+    assert said.startswith("no strategy is shown to be better than plain (")
+    told = said.split("; bad is worse. Ahead but undecided: ")[1]
+    assert [
+        told.count(f"s{n} by +0.0{n}0 (Holm p = 1; to decide, about ") for n in range(3, 6)
+    ] == [1, 1, 1]
+    assert told.endswith(", and 2 more")
+    hardly = sentence(compared({"hardly": wild[0] + 0.001}))
+    assert "hardly by +0.001 (Holm p = " in hardly
+    assert hardly.endswith("; to decide, more than 10,000 cases)")
+
+
+def test_who_is_behind_a_better_one_is_no_leader() -> None:
+    wild = np.random.default_rng(1).uniform(-0.3, 0.3, 30)
+    said = sentence(compared({"wild": wild - wild.mean() + 0.04, "good": 0.05}))
+    assert said.startswith("good is better than plain by +0.050 (")
+    assert "undecided" not in said
+
+
 def test_a_single_group_shows_nothing() -> None:
     comparison = compared({"good": 0.2}, groups=["one"] * 30)
     assert math.isnan(comparison.gains[0].difference.low)
@@ -145,6 +175,8 @@ def test_the_front_holds_what_none_beats_in_both() -> None:
     [
         ({"tokens": 5, "usd": 0.1}, {"tokens": 9, "usd": 0.3}, "usd"),
         ({"tokens": 5, "usd": 0.0}, {"tokens": 9, "usd": 0.0}, "tokens"),
+        ({"report_tokens": 0, "usd": 1}, {"report_tokens": 9, "usd": 2}, "report_tokens"),
+        ({"report_tokens": 5, "usd": 1}, {"usd": 2}, "usd"),
         (
             {"tokens": 5, "asked": 20, "calls": 2},
             {"tokens": 9, "asked": 30, "calls": 30},

@@ -1,14 +1,20 @@
 """Experiments are strict, and every mistake is one line that names the nearest valid choice."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crb_dspy.config import Experiment, read_experiment, setting
-from crb_dspy.errors import UserError
-from crb_dspy.running.artifacts import toml
+from crb_dspy.command import assignment
+from crb_dspy.compile.artifacts import toml
+from crb_dspy.compile.config import Experiment, read_experiment, setting
+from crb_dspy.data.schema import load_schema
+from crb_dspy.errors import UserError, unknown
+from crb_dspy.sweep.grid import read_grid
+
+CATEGORIES = load_schema("casereportbench").keys
 
 
 def written(folder: Path, text: str) -> Path:
@@ -17,13 +23,26 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("gi", "GI"), ("Derm", "DERM"), ("derm", "DERM"), ("vit", "Vitals_Hema"), ("Nuero", "Neuro")],
+)
+def test_the_nearest_name_is_told_whatever_its_capitals(name: str, meant: str) -> None:
+    assert f"did you mean '{meant}'?" in unknown("category", name, CATEGORIES)
+
+
+def test_nothing_is_suggested_where_nothing_is_like_it() -> None:
+    assert "did you mean" not in unknown("category", "", CATEGORIES)
+    assert "did you mean" not in unknown("category", "xyzzy", CATEGORIES)
+
+
 def test_defaults_then_file_then_flags(tmp_path: Path) -> None:
     path = written(tmp_path, 'seed = 3\nprogram = "monolithic"\n[options]\ncandidates = 2\n')
     experiment = read_experiment(path, {"seed": 5, "options.demonstrations": 1})
     assert (experiment.program, experiment.seed, experiment.optimizer) == (
         "monolithic",
         5,
-        "factors",
+        "auto",
     )
     assert experiment.options == {"candidates": 2, "demonstrations": 1}
 
@@ -32,7 +51,7 @@ def test_options_go_with_the_choice_that_they_belong_to(tmp_path: Path) -> None:
     path = written(tmp_path, 'optimizer = "bootstrap"\n[options]\ncandidates = 2\n')
     assert read_experiment(path, {"optimizer": "bootstrap"}).options == {"candidates": 2}
     default = written(tmp_path, "[options]\ntrials = 2\n")
-    assert read_experiment(default, {"optimizer": "factors"}).options == {"trials": 2}
+    assert read_experiment(default, {"optimizer": "auto"}).options == {"trials": 2}
     assert read_experiment(default, {"optimizer": "mipro"}).options == {}
     path = written(tmp_path, 'optimizer = "bootstrap"\n[options]\ncandidates = 2\n')
     other = read_experiment(path, {"optimizer": "labeled", "options.demonstrations": 1})
@@ -85,8 +104,12 @@ def test_a_setting_needs_key_and_value(text: str) -> None:
         setting(text)
 
 
+def can_be_a_folder(name: str) -> bool:
+    return bool(name.strip(". ")) and name.isprintable() and "/" not in name
+
+
 @given(
-    name=st.text(min_size=1),
+    name=st.text(min_size=1, max_size=100).filter(can_be_a_folder),
     limit=st.none() | st.integers(2, 99),
     groups=st.dictionaries(st.text(), st.text()),
     temperature=st.floats(0, 2),
@@ -102,3 +125,21 @@ def test_the_resolved_experiment_reads_back_as_itself(
     path = tmp_path_factory.getbasetemp() / "resolved.toml"
     path.write_text(toml(experiment.model_dump(by_alias=True)), "utf-8")
     assert read_experiment(path, {}) == experiment
+
+
+@pytest.mark.parametrize("text", [f"seed = {'9' * 5000}", "seed = ", f"seed = {'[' * 9000}"])
+def test_what_is_no_toml_is_one_line_whoever_reads_it(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(text, "utf-8")
+    readers: list[Callable[[Path], object]] = [
+        lambda own: read_experiment(own, {}),
+        lambda own: read_grid(own, {}),
+        lambda own: load_schema(str(own)),
+    ]
+    for read in readers:
+        with pytest.raises(UserError, match="own.toml: not a TOML file"):
+            read(path)
+
+
+def test_a_number_of_thousands_of_digits_on_the_command_line_is_a_text() -> None:
+    assert assignment("--set", f"seed={'9' * 5000}") == ("seed", "9" * 5000)

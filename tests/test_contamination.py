@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crb_dspy.benchmarks import load
-from crb_dspy.cases import Case, Split, split
 from crb_dspy.catalog import build_program
-from crb_dspy.schema import load_schema
+from crb_dspy.data.benchmarks import load
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
+from crb_dspy.data.splits import Split, split
 from crb_dspy.tuning.contamination import Hit, Passage, hits, passages, scan
-from crb_dspy.tuning.telling import COPIED, LONG, words_of
+from crb_dspy.tuning.identifying import COPIED, LONG, words_of
 from tests.real_data import real
 
 SCHEMA = load_schema("casereportbench").select(["GI", "Neuro"])

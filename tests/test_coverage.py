@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crb_dspy.grounding import ground
-from crb_dspy.scoring.coverage import _matched
+from crb_dspy.quotes.grounding import ground
+from crb_dspy.scoring.matching import matched
 from crb_dspy.scoring.objective import CellScore, score_cell
 
 REPORT = (
@@ -128,9 +128,9 @@ def test_as_many_slots_are_filled_as_can_be(candidates: list[list[int]]) -> None
     choices = product(*([None, *slot] for slot in candidates))
     taken = ([token for token in choice if token is not None] for choice in choices)
     most = max(len(tokens) for tokens in taken if len(set(tokens)) == len(tokens))
-    assert len(_matched(candidates)) == most
+    assert len(matched(candidates)) == most
 
 
 def test_a_long_chain_of_claims_is_followed_to_its_end() -> None:
     chain = [[n, n + 1] for n in range(3000)]
-    assert len(_matched([*chain, [0]])) == 3001
+    assert len(matched([*chain, [0]])) == 3001

@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.program import Part
-from crb_dspy.tuning.demonstrations import SELECTIONS, selected
-from crb_dspy.tuning.wording import CHOICES, definition, worded
+from crb_dspy.recipe.demonstrations import SELECTIONS, selected
+from crb_dspy.recipe.wording import CHOICES, definition, worded
 from tests.made_search import FULL
 
 KEYS = ["GI"]

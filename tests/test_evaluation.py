@@ -7,11 +7,11 @@ from typing import Any
 import dspy
 import pytest
 
-from crb_dspy.cases import Case
-from crb_dspy.evaluation import evaluate, read
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
+from crb_dspy.evaluation.asking import evaluate, readings_of
 from crb_dspy.models.engine import ModelGone
 from crb_dspy.program import Part
-from crb_dspy.schema import load_schema
 
 SCHEMA = load_schema("casereportbench").select(["Neuro", "GI", "GU"])
 CASES = [
@@ -52,7 +52,7 @@ class Recorder:
 @pytest.mark.parametrize("threads", [1, 2, 7, 40])
 def test_each_part_of_each_case_is_asked_once_within_the_cap(threads: int) -> None:
     recorder = Recorder()
-    readings = read(recorder.parts, CASES, threads=threads)
+    readings = readings_of(recorder.parts, CASES, threads=threads)
     begun = [(case, part) for what, case, part in recorder.events if what == "begin"]
     assert sorted(begun) == sorted((case.id, part) for case in CASES for part in range(3))
     assert recorder.most <= threads
@@ -62,7 +62,7 @@ def test_each_part_of_each_case_is_asked_once_within_the_cap(threads: int) -> No
 @pytest.mark.parametrize("threads", [1, 7])
 def test_the_first_part_of_a_case_is_back_before_the_others_go(threads: int) -> None:
     recorder = Recorder()
-    read(recorder.parts, CASES, threads=threads)
+    readings_of(recorder.parts, CASES, threads=threads)
     for case in CASES:
         own = [(what, part) for what, id_, part in recorder.events if id_ == case.id]
         assert own[:2] == [("begin", 0), ("end", 0)]
@@ -70,7 +70,7 @@ def test_the_first_part_of_a_case_is_back_before_the_others_go(threads: int) -> 
 
 def test_one_thread_keeps_the_calls_of_a_case_together() -> None:
     recorder = Recorder()
-    read(recorder.parts, CASES)
+    readings_of(recorder.parts, CASES)
     order = [case for what, case, _ in recorder.events if what == "begin"]
     assert order == [case.id for case in CASES for _ in range(3)]
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crb_dspy import excerpts
-from crb_dspy.excerpts import GAP, excerpt
+from crb_dspy.quotes import excerpts
+from crb_dspy.quotes.excerpts import GAP, excerpt
 
 SENTENCES = [f"Sentence number {i} tells of sign{i} in passing." for i in range(40)]
 REPORT = " ".join(SENTENCES)

@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import Schema, load_schema
 from crb_dspy.errors import CrbError, RunError, UserError
 from crb_dspy.export import _check
 from crb_dspy.export._find import find, names
-from crb_dspy.export._make import PROOF, Wish, make, narrowed
+from crb_dspy.export._make import PROOF, Request, make, narrowed
 from crb_dspy.export._seam import Export, Exporter, lacking, prompts_of, used
-from crb_dspy.models.reach import Model, Settings
-from crb_dspy.saved import Origin, Saved, load_program, write_program
-from crb_dspy.schema import Schema, load_schema
+from crb_dspy.models.lm import Model
+from crb_dspy.models.settings import Settings
+from crb_dspy.origin import Origin
+from crb_dspy.saved import Saved, load_program, write_program
 from tests.made_search import made_plan, made_split, run
 from tests.scoring_reply import scoring
 
@@ -72,9 +74,9 @@ def by_gepa(cot: bool) -> Saved:
     return replace(tuned("instructions", cot=cot), program=found)
 
 
-def wish(exporter: Exporter, **changes: Any) -> Wish:
+def request(exporter: Exporter, **changes: Any) -> Request:
     reports = (replace(CASE, id="r1"),) if exporter.wants_reports else ()
-    return Wish(reports=reports, **changes)
+    return Request(reports=reports, **changes)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -96,7 +98,7 @@ def test_every_prompt_is_the_tuned_one_to_the_byte(
     exporter: Exporter, kind: str, cot: bool, tmp_path: Path
 ) -> None:
     saved = by_gepa(cot) if kind == "gepa" else tuned(kind, cot=cot)
-    proof, export = make(exporter, saved, tmp_path / "out", wish(exporter))
+    proof, export = make(exporter, saved, tmp_path / "out", request(exporter))
     assert len(proof["prompts"]) == len(SCHEMA.keys) == 14
     if exporter.name != "langextract":
         reports = list(_check.FIXTURES)
@@ -137,7 +139,7 @@ def test_a_mismatch_is_an_error_and_nothing_is_written(
 ) -> None:
     careless(exporter, altered, monkeypatch)
     with pytest.raises(CrbError, match=r"nothing was written|changed or damaged"):
-        make(exporter, tuned("instructions"), tmp_path / "out", wish(exporter))
+        make(exporter, tuned("instructions"), tmp_path / "out", request(exporter))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -157,18 +159,18 @@ def test_what_langextract_is_told_is_compared_whole(
     exporter = find("langextract")
     careless(exporter, without, monkeypatch)
     with pytest.raises(RunError, match=told):
-        make(exporter, tuned("demonstrations"), tmp_path / "out", wish(exporter))
+        make(exporter, tuned("demonstrations"), tmp_path / "out", request(exporter))
 
 
 def test_an_earlier_export_outlives_a_mismatch(
     exporter: Exporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved, out = tuned("instructions"), tmp_path / "out"
-    make(exporter, saved, out, wish(exporter, check=False))
+    make(exporter, saved, out, request(exporter, check=False))
     before = contents(out)
     careless(exporter, altered, monkeypatch)
     with pytest.raises(CrbError):
-        make(exporter, saved, out, wish(exporter))
+        make(exporter, saved, out, request(exporter))
     assert contents(out) == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -180,7 +182,7 @@ def test_exported_loaded_exported_again_is_the_same_to_the_byte(
     saved = tuned("demonstrations", cot=True)
     loaded = load_program(write_program(tmp_path / "program.json", saved))
     for number, program in enumerate((saved, loaded, loaded)):
-        make(exporter, program, tmp_path / f"{number}", wish(exporter, check=number == 0))
+        make(exporter, program, tmp_path / f"{number}", request(exporter, check=number == 0))
     first, *others = (contents(tmp_path / f"{number}") for number in range(3))
     unchecked = {PROOF, "README.md"}
     assert others[0] == others[1]
@@ -195,7 +197,7 @@ def test_every_program_is_exported_or_says_what_is_missing(
     exporter: Exporter, program: str, tmp_path: Path
 ) -> None:
     saved = tuned("demonstrations", program, keep_ungrounded=False)
-    proof, _ = make(exporter, saved, tmp_path / "out", wish(exporter))
+    proof, _ = make(exporter, saved, tmp_path / "out", request(exporter))
     special = {"filtered": "sections", "review": "second_pass"}.get(program)
     notes = (tmp_path / "out" / "README.md").read_text()
     for need, words in proof["lacks"].items():
@@ -211,7 +213,7 @@ def test_every_program_is_exported_or_says_what_is_missing(
 @pytest.mark.usefixtures("brief")
 def test_text_of_reports_is_accounted_for(exporter: Exporter, tmp_path: Path) -> None:
     saved = tuned("demonstrations")
-    proof, export = make(exporter, saved, tmp_path / "out", wish(exporter))
+    proof, export = make(exporter, saved, tmp_path / "out", request(exporter))
     held = proof["report_text"]
     shown = [demo for part in saved.program.parts.values() for demo in part.predict.demos]
     assert held["demonstrations"] == 14
@@ -226,7 +228,7 @@ def test_text_of_reports_is_accounted_for(exporter: Exporter, tmp_path: Path) ->
 @pytest.mark.usefixtures("brief")
 def test_text_of_reports_can_be_left_out(exporter: Exporter, tmp_path: Path) -> None:
     saved = tuned("demonstrations")
-    proof, _ = make(exporter, saved, tmp_path / "out", Wish(report_text=False))
+    proof, _ = make(exporter, saved, tmp_path / "out", Request(report_text=False))
     assert proof["report_text"]["demonstrations"] == 0
     written = contents(tmp_path / "out")
     assert not any(b"reflexes" in data for data in written.values())
@@ -238,7 +240,7 @@ def test_text_of_reports_can_be_left_out(exporter: Exporter, tmp_path: Path) -> 
 @pytest.mark.usefixtures("brief")
 def test_categories_can_be_chosen(exporter: Exporter, tmp_path: Path) -> None:
     saved = narrowed(tuned("demonstrations"), ["GI", "Neuro"])
-    proof, _ = make(exporter, saved, tmp_path / "out", wish(exporter))
+    proof, _ = make(exporter, saved, tmp_path / "out", request(exporter))
     assert proof["categories"] == ["Neuro", "GI"]
     assert set(proof["prompts"]) == {"GI", "Neuro"}
     whole = {prompt.name: prompt for prompt in prompts_of(tuned("demonstrations"))}
@@ -248,11 +250,11 @@ def test_categories_can_be_chosen(exporter: Exporter, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("brief")
 def test_a_chosen_category_is_shown_the_sections_that_it_was_tuned_on(tmp_path: Path) -> None:
     saved = tuned("instructions", "filtered", SCHEMA.select(["GI", "Neuro"]))
-    make(find("mlflow-model"), narrowed(saved, ["GI"]), tmp_path / "out", Wish())
+    make(find("mlflow-model"), narrowed(saved, ["GI"]), tmp_path / "out", Request())
     exported = load_program(tmp_path / "out")
     case = Case("c", {"History": "He vomited.", "Cardiac examination": "There was a murmur."})
-    read = exported.program.parts["GI"].read(case)
-    assert read == saved.program.parts["GI"].read(case) == "## History\nHe vomited."
+    read = exported.program.parts["GI"].text_for(case)
+    assert read == saved.program.parts["GI"].text_for(case) == "## History\nHe vomited."
     assert set(exported.whole_schema.keys) == set(SCHEMA.keys)
 
 
@@ -261,7 +263,7 @@ def test_a_place_that_holds_something_else_is_left_alone(
 ) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"holds notes.txt, which is of no earlier export"):
-        make(exporter, tuned("instructions"), tmp_path, wish(exporter))
+        make(exporter, tuned("instructions"), tmp_path, request(exporter))
     assert contents(tmp_path) == {"notes.txt": b"mine"}
 
 
@@ -280,11 +282,11 @@ def test_the_proof_tells_the_tuned_model_from_others_where_it_is_known(tmp_path:
     found = {}
     for name in names:
         at = replace(saved, origin=saved.origin.model_copy(update={"model": name}))
-        proof, _ = make(find("messages"), at, tmp_path / "out", Wish(check=False))
+        proof, _ = make(find("messages"), at, tmp_path / "out", Request(check=False))
         found[name] = proof["model_fingerprint"]
     assert found.pop("local/gone.gguf") is None
     assert len(set(found.values())) == 3 and all(found.values())
-    settings = Settings(NOT_EMBEDDED)
+    settings = Settings(model=NOT_EMBEDDED)
     assert found[NOT_EMBEDDED] == Model(settings, tmp_path).identity
 
 
@@ -301,7 +303,7 @@ def test_a_difference_is_shown_where_it_begins(
     exporter = find("messages")
     careless(exporter, altered, monkeypatch)
     with pytest.raises(RunError) as caught:
-        make(exporter, tuned("instructions"), tmp_path / "out", Wish())
+        make(exporter, tuned("instructions"), tmp_path / "out", Request())
     message = str(caught.value)
     assert message.startswith("messages: prompt 'Vitals_Hema', report 'plain': system message")
     assert "Fever" in message

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.errors import RunError
 from crb_dspy.export._find import find
-from crb_dspy.export._make import Trial, Wish, make, narrowed
+from crb_dspy.export._make import Request, Trial, make, narrowed
 from crb_dspy.export._seam import Export, Exporter
-from crb_dspy.models.reach import Settings
+from crb_dspy.models.settings import Settings
 from crb_dspy.saved import Saved
 from tests.export_trial import (
     CASES,
@@ -41,7 +41,9 @@ def test_the_same_findings_and_score_without_dspy(
     saved = tuned("demonstrations")
     monkeypatch.setattr(exporter, "publish", lambda export, folder: [])
     reports = CASES if exporter.wants_reports else ()
-    proof, _ = make(exporter, saved, tmp_path / "out", Wish(trial=trial(server), reports=reports))
+    proof, _ = make(
+        exporter, saved, tmp_path / "out", Request(trial=trial(server), reports=reports)
+    )
     cases = proof["cases"]
     assert cases["findings"] == "identical"
     assert cases["score_program"] == cases["score_export"] > 0
@@ -69,7 +71,7 @@ def test_the_same_findings_and_score_without_dspy(
 
 
 def test_a_format_that_cannot_be_asked_says_so(server: FakeServer, tmp_path: Path) -> None:
-    proof, _ = make(find("langextract"), tuned("x"), tmp_path / "out", Wish(trial=trial(server)))
+    proof, _ = make(find("langextract"), tuned("x"), tmp_path / "out", Request(trial=trial(server)))
     assert proof["cases"]["score_export"] is None
     notes = (tmp_path / "out" / "README.md").read_text()
     assert f"score {proof['cases']['score_program']} of the program" in notes
@@ -85,12 +87,15 @@ def broken_script(monkeypatch: pytest.MonkeyPatch) -> Exporter:
     def careless(export: Export, folder: Path) -> None:
         write(export, folder)
         file = folder / "extract.py"
-        file.write_text(file.read_text().replace("return kept, fault", "return kept[:1], fault"))
+        whole, broken = "return kept[:MOST_QUOTES], fault", "return kept[:1], fault"
+        assert whole in file.read_text()
+        file.write_text(file.read_text().replace(whole, broken))
 
     monkeypatch.setattr(exporter, "write", careless)
     return exporter
 
 
+@pytest.mark.usefixtures("script_here")
 @pytest.mark.parametrize("model", ["openai/qwen2.5-test", "local/some-model"])
 @pytest.mark.parametrize("program", ["category_specific", "filtered", "review"])
 def test_findings_that_differ_are_an_error_and_nothing_is_written(
@@ -103,7 +108,7 @@ def test_findings_that_differ_are_an_error_and_nothing_is_written(
     saved = tuned_on(model, tuned("demonstrations", program, keep_ungrounded=False))
     exporter = broken_script(monkeypatch)
     with pytest.raises(RunError, match=r"the program found .*; nothing was written"):
-        make(exporter, saved, tmp_path / "out", Wish(trial=trial(server)))
+        make(exporter, saved, tmp_path / "out", Request(trial=trial(server)))
     assert not (tmp_path / "out").exists()
 
 
@@ -112,11 +117,12 @@ def excused(
 ) -> tuple[dict[str, Any], int]:
     """The cells of case-7 and `b` as the proof has them, and how often `reply` was asked."""
     with serving(reply) as fake:
-        at = Settings("openai/qwen2.5-test", fake.address, **settings)
-        proof, _ = make(find(name), saved, folder / "out", Wish(trial=Trial(CASES[:2], at)))
+        at = Settings(model="openai/qwen2.5-test", api_base=fake.address, **settings)
+        proof, _ = make(find(name), saved, folder / "out", Request(trial=Trial(CASES[:2], at)))
         return proof["cases"], len(requests(fake))
 
 
+@pytest.mark.usefixtures("script_here")
 def test_quotes_that_the_program_dropped_are_excused_and_not_asked_about_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,10 +152,10 @@ def test_only_a_report_that_was_read_in_pieces_is_excused_by_that(
 
     saved = narrowed(tuned("instructions"), ["GI"])
     with serving(reply) as fake:
-        at = Settings("openai/qwen2.5-test", fake.address, context=2000)
+        at = Settings(model="openai/qwen2.5-test", api_base=fake.address, context=2000)
         cases = Trial((*CASES[:2], long), at)
-        proof, _ = make(find("messages"), saved, tmp_path / "out", Wish(trial=cases))
-        same, _ = make(find("mlflow-model"), saved, tmp_path / "out2", Wish(trial=cases))
+        proof, _ = make(find("messages"), saved, tmp_path / "out", Request(trial=cases))
+        same, _ = make(find("mlflow-model"), saved, tmp_path / "out2", Request(trial=cases))
     why = "the program read the report in pieces"
     assert proof["cases"]["findings"] == f"1 of 3 cells differ; {why} in each of them"
     assert same["cases"]["findings"] == "identical"
@@ -191,8 +197,8 @@ def test_text_that_a_format_alters_is_an_excuse(
 
     saved = narrowed(tuned("instructions"), ["GI"])
     with serving(reply) as fake:
-        wish = Wish(trial=trial(fake, (CASES[0], spaced)))
-        proof, _ = make(find("litellm"), saved, tmp_path / "out", wish)
+        request = Request(trial=trial(fake, (CASES[0], spaced)))
+        proof, _ = make(find("litellm"), saved, tmp_path / "out", request)
     assert proof["cases"]["excused"] == {"the format alters the text of the report": 1}
 
 
@@ -208,6 +214,7 @@ def counting(turns: set[int], other: Reply) -> tuple[Callable[[Body], Reply], Co
     return reply, asked
 
 
+@pytest.mark.usefixtures("script_here")
 @pytest.mark.parametrize(("turns", "explained"), [({2, 4}, True), ({2}, False)])
 def test_a_model_that_does_not_repeat_itself_is_told_from_an_export_that_differs(
     turns: set[int], explained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -216,13 +223,13 @@ def test_a_model_that_does_not_repeat_itself_is_told_from_an_export_that_differs
     reply, asked = counting(turns, json.dumps({"GI": ["fever"]}))
     saved = tuned("demonstrations")
     with serving(reply) as fake:
-        wish = Wish(trial=trial(fake, CASES[:1]))
+        request = Request(trial=trial(fake, CASES[:1]))
         if not explained:
             with pytest.raises(RunError, match="case-7 GI: the program found"):
-                make(find("python"), saved, tmp_path / "out", wish)
+                make(find("python"), saved, tmp_path / "out", request)
             assert asked["GI"] == 5
             return
-        proof, _ = make(find("python"), saved, tmp_path / "out", wish)
+        proof, _ = make(find("python"), saved, tmp_path / "out", request)
     assert proof["cases"]["findings"].startswith("1 of 14 cells differ; the program, asked again")
     assert asked["GI"] == 4
 
@@ -234,11 +241,12 @@ def test_a_server_that_fails_is_told_in_one_line(
     reply, _ = counting({2}, 400)
     told = r"case-7 GI: the program found \[\], the export no answer"
     with serving(reply) as fake:
-        wish = Wish(trial=trial(fake, CASES[:1]))
+        request = Request(trial=trial(fake, CASES[:1]))
         with pytest.raises(RunError, match=told):
-            make(find("messages"), tuned("demonstrations"), tmp_path / "out", wish)
+            make(find("messages"), tuned("demonstrations"), tmp_path / "out", request)
 
 
+@pytest.mark.usefixtures("script_here")
 def test_what_a_format_lacks_may_cost_findings_and_the_scores_say_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,7 +258,7 @@ def test_what_a_format_lacks_may_cost_findings_and_the_scores_say_so(
 
     saved = tuned("instructions", "filtered")
     with serving(reply) as fake:
-        proof, _ = make(find("python"), saved, tmp_path / "out", Wish(trial=trial(fake)))
+        proof, _ = make(find("python"), saved, tmp_path / "out", Request(trial=trial(fake)))
     # The script shows the genetic section to all; the program to its owner alone.
     assert proof["cases"]["findings"] == (
         "13 of 42 cells differ; the program was shown a choice of sections in each of them"
@@ -267,14 +275,14 @@ def test_leaving_demonstrations_out_shows_what_they_were_worth(
 
     def reply(body: Body) -> Reply:
         shown = "Examples, from" in body["messages"][-1]["content"]
-        return json.dumps({key: ["vomiting"] if shown else [] for key in asked_keys(body)})
+        keys = asked_keys(body)
+        return json.dumps({key: ["vomiting"] if shown and key == "GI" else [] for key in keys})
 
     case = Case("one", {"R": "He had vomiting."}, dict.fromkeys(("GI",), ("vomiting",)))
     saved = tuned("demonstrations")
     with serving(reply) as fake:
-        wish = Wish(report_text=False, trial=trial(fake, (case,)))
-        proof, _ = make(find("messages"), saved, tmp_path / "out", wish)
-    # With demonstrations 13 empty categories are filled and GI is right, without the reverse.
-    assert proof["score_with_report_text"] == pytest.approx(1 / 14, abs=1e-6)
-    assert proof["score_without_report_text"] == pytest.approx(13 / 14, abs=1e-6)
+        request = Request(report_text=False, trial=trial(fake, (case,)))
+        proof, _ = make(find("messages"), saved, tmp_path / "out", request)
+    # GI alone has a gold quote: right with demonstrations, missed without.
+    assert (proof["score_with_report_text"], proof["score_without_report_text"]) == (1.0, 0.0)
     assert "Score with the demonstrations" in (tmp_path / "out" / "README.md").read_text()

@@ -1,19 +1,22 @@
 """The exported script: it asks as the program does, and tells mistakes in one line."""
 
+import ast
 import json
 import os
 import runpy
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from crb_dspy.export._find import find
-from crb_dspy.export._make import Trial, Wish, make, narrowed
+from crb_dspy.export._make import Request, Trial, make, narrowed
 from crb_dspy.export._seam import prompts_of
-from crb_dspy.models.reach import Settings
+from crb_dspy.models.settings import Settings
 from crb_dspy.saved import Saved
 from tests.export_trial import (
     CASES,
@@ -31,6 +34,7 @@ from tests.test_export import (
 pytestmark = pytest.mark.usefixtures("brief")
 
 
+@pytest.mark.usefixtures("script_here")
 @pytest.mark.parametrize("cot", [False, True], ids=["", "cot"])
 @pytest.mark.parametrize("program", ["monolithic", "grouped", "review"])
 def test_the_script_asks_as_every_program_does(
@@ -45,7 +49,7 @@ def test_the_script_asks_as_every_program_does(
 
     saved = tuned("instructions", program, cot=cot)
     with serving(reply) as fake:
-        proof, _ = make(find("python"), saved, tmp_path / "out", Wish(trial=trial(fake)))
+        proof, _ = make(find("python"), saved, tmp_path / "out", Request(trial=trial(fake)))
         sent = requests(fake)
     assert proof["cases"]["findings"] == "identical"
     assert sorted(sent[: len(sent) // 2]) == sorted(sent[len(sent) // 2 :])
@@ -53,7 +57,7 @@ def test_the_script_asks_as_every_program_does(
 
 
 def exported(saved: Saved, folder: Path) -> Path:
-    make(find("python"), saved, folder / "out", Wish(check=False))
+    make(find("python"), saved, folder / "out", Request(check=False))
     return folder / "out" / "extract.py"
 
 
@@ -67,7 +71,12 @@ def script(path: Path, *arguments: str, stdin: str = "") -> subprocess.Completed
         "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
     command = [sys.executable, "-c", code, str(path), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, input=stdin, timeout=120)
+    # A proxy that is not there, past which this machine is reached.
+    proxy = {"HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}
+    env = os.environ | proxy
+    return subprocess.run(
+        command, capture_output=True, text=True, input=stdin, timeout=120, env=env
+    )
 
 
 def test_the_script_needs_litellm_alone_and_reads_files_and_standard_input(
@@ -111,13 +120,34 @@ def test_a_file_that_the_script_cannot_read_is_told_in_one_line_before_any_call(
     assert (done.returncode, done.stdout, server.bodies) == (2, "", [])
 
 
+def test_what_a_script_is_made_of_defines_no_name_twice(tmp_path: Path) -> None:
+    tree = ast.parse(exported(tuned("instructions"), tmp_path).read_text())
+    names = [
+        name
+        for node in tree.body
+        for name in (
+            [node.name]
+            if isinstance(node, ast.FunctionDef | ast.ClassDef)
+            else [t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name)]
+        )
+    ]
+    assert len(names) > 100
+    assert [name for name, times in Counter(names).items() if times > 1] == []
+
+
 def connections(
     path: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str
 ) -> dict[str, str | None]:
     """What the script would send with every call."""
     space = runpy.run_path(str(path))
     seen: list[dict[str, str | None]] = []
-    monkeypatch.setitem(space["main"].__globals__, "Client", lambda found, **_: seen.append(found))
+    idle = SimpleNamespace(learnt=SimpleNamespace(lines=list))
+
+    def client(found: dict[str, str | None], **_: object) -> SimpleNamespace:
+        seen.append(found)
+        return idle
+
+    monkeypatch.setitem(space["main"].__globals__, "Client", client)
     monkeypatch.setattr(sys, "argv", ["extract.py", *arguments, os.devnull])
     monkeypatch.setitem(space["main"].__globals__, "extract", lambda *_: {"errors": {}})
     space["main"]()
@@ -150,9 +180,9 @@ def test_a_check_on_another_model_keeps_from_the_tuned_models_address(
     with serving(empty) as theirs, serving(empty) as other:
         own = saved.origin.model_copy(update={"api_base": theirs.address})
         monkeypatch.setenv("OPENAI_BASE_URL", other.address)
-        at = Settings("openai/qwen-other", api_key_env="OTHER_KEY")
-        wish = Wish(trial=Trial(CASES[:1], at))
-        make(find("python"), replace(saved, origin=own), tmp_path / "out", wish)
+        at = Settings(model="openai/qwen-other", api_key_env="OTHER_KEY")
+        request = Request(trial=Trial(CASES[:1], at))
+        make(find("python"), replace(saved, origin=own), tmp_path / "out", request)
         assert (len(requests(other)), theirs.bodies) == (2, [])
 
 
@@ -169,8 +199,9 @@ def test_the_script_goes_on_after_errors_of_the_server(tmp_path: Path) -> None:
     (row,) = map(json.loads, done.stdout.splitlines())
     assert list(row["errors"]) == ["GI"]
     assert row["findings"]["GI"] == []
-    # Refused once, then left out.
-    assert sum("response_format" in body for body in fake.bodies) == 1
+    # Refused as it is, once more, and without its keywords; then left out, and said.
+    assert sum("response_format" in body for body in fake.bodies) == 3
+    assert "server: takes no response format, asked without" in done.stderr
 
 
 def test_the_script_of_an_embedded_model_asks_for_one_that_answers(tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
+from crb_dspy.data.schema import Category
 from crb_dspy.export import _check
 from crb_dspy.export._find import find
-from crb_dspy.export._make import Trial, Wish, make, narrowed
+from crb_dspy.export._make import Request, Trial, make, narrowed
 from crb_dspy.export._seam import Export, Prompt, prompts_of
-from crb_dspy.models.reach import Settings
+from crb_dspy.models.settings import Settings
 from crb_dspy.saved import Saved
-from crb_dspy.schema import Category
 from tests.fake_server import Body, FakeServer, Reply, asked_keys, serving
 from tests.test_export import CASE, SCHEMA, tuned
 
@@ -49,7 +49,7 @@ def test_litellm_completes_by_prompt_id(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     saved = tuned("demonstrations")
-    make(find("litellm"), saved, tmp_path / "out", Wish())
+    make(find("litellm"), saved, tmp_path / "out", Request())
     report = _check.FIXTURES["braces"] + _check.FIXTURES["marks"]
     with serving(fever) as server:
         monkeypatch.setattr(litellm, "global_prompt_directory", str(tmp_path / "out"))
@@ -129,8 +129,8 @@ def test_promptfoo_asks_with_the_settings_and_scores_by_gold(
         address = server.address.removesuffix("/v1") if local else server.address
         origin = saved.origin.model_copy(update={"model": model, "api_base": address})
         made = replace(saved, origin=origin)
-        trial = Trial((case,), Settings("openai/qwen2.5-test", server.address))
-        make(find("promptfoo"), made, tmp_path / "out", Wish(trial=trial))
+        trial = Trial((case,), Settings(model="openai/qwen2.5-test", api_base=server.address))
+        make(find("promptfoo"), made, tmp_path / "out", Request(trial=trial))
         before = len(server.bodies)
         (row,) = evaluated(promptfoo, tmp_path / "out")
         (body,) = server.bodies[before:]
@@ -151,7 +151,7 @@ def test_promptfoo_sends_settings_and_schema_to_claude(
     with serving(fever) as server:
         where = {"model": "anthropic/claude-test", "api_base": server.address.removesuffix("/v1")}
         made = replace(saved, origin=saved.origin.model_copy(update=where))
-        make(find("promptfoo"), made, tmp_path / "out", Wish())
+        make(find("promptfoo"), made, tmp_path / "out", Request())
         evaluated(promptfoo, tmp_path / "out")
         body = server.bodies[0]
     assert (body["max_tokens"], body["temperature"]) == (320, 0)
@@ -184,7 +184,7 @@ def test_langextract_runs_the_export(kind: str, program: str, tmp_path: Path) ->
         return json.dumps({"extractions": [{key: "vomiting"} for key in allowed(body)]})
 
     saved = tuned(kind, program)
-    exported = make(find("langextract"), saved, tmp_path / "out", Wish())[1]
+    exported = make(find("langextract"), saved, tmp_path / "out", Request())[1]
     (tmp_path / "r.txt").write_text("He had vomiting.")
     with serving(reply) as server:
         script = str(tmp_path / "out" / "extract.py")
@@ -208,7 +208,7 @@ def asked_for(prompt: Prompt) -> list[Category]:
 
 
 def test_an_old_langextract_is_one_line(tmp_path: Path) -> None:
-    make(find("langextract"), tuned("demonstrations"), tmp_path / "out", Wish())
+    make(find("langextract"), tuned("demonstrations"), tmp_path / "out", Request())
     metadata = tmp_path / "old" / "langextract-1.0.9.dist-info" / "METADATA"
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: langextract\nVersion: 1.0.9\n")
@@ -227,7 +227,7 @@ def test_langextract_reads_the_prompts_by_its_own_reader(tmp_path: Path) -> None
     prompting = import_module("langextract.prompting")
     kinds = import_module("langextract.core.data").FormatType
     saved = tuned("demonstrations")
-    make(find("langextract"), saved, tmp_path / "out", Wish())
+    make(find("langextract"), saved, tmp_path / "out", Request())
     for key in SCHEMA.keys:
         file = str(tmp_path / "out" / f"{key}.prompt.json")
         read = prompting.read_prompt_template_structured_from_file(file, kinds.JSON)
@@ -268,7 +268,7 @@ def test_mlflow_serves_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     rows = {"dataframe_records": [{"id": "a", "report": "He had a fever."}]}
     with serving(fever) as server:
-        make(find("mlflow-model"), at(tuned("demonstrations"), server), tmp_path / "out", Wish())
+        make(find("mlflow-model"), at(tuned("demonstrations"), server), tmp_path / "out", Request())
         with served(tmp_path / "out", tmp_path / "log") as address:
             deadline = time.monotonic() + 120
             while curl(f"{address}/ping").returncode and time.monotonic() < deadline:
@@ -304,7 +304,7 @@ def test_the_script_runs_where_litellm_alone_is_installed(
     saved = tuned("demonstrations")
     (tmp_path / "r.txt").write_text("He had a fever.")
     with serving(fever) as server:
-        make(find("python"), at(saved, server), tmp_path / "out", Wish())
+        make(find("python"), at(saved, server), tmp_path / "out", Request())
         done = subprocess.run(
             [litellm_alone, str(tmp_path / "out" / "extract.py"), str(tmp_path / "r.txt")],
             capture_output=True, text=True, timeout=120,

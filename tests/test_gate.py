@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.program import Part, Tunable
 from crb_dspy.tuning.gate import (
     ALL,

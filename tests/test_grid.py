@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from crb_dspy.errors import RunError, UserError
 from crb_dspy.models.budget import Amount, Caps
-from crb_dspy.sweeping.grid import Grid, Point, label, points, read_grid
-from crb_dspy.sweeping.purse import Purse, judging
+from crb_dspy.sweep.budget import SharedBudget, judging
+from crb_dspy.sweep.grid import Grid, Point, label, points, read_grid
 
 SMALL = 'limit = 6\ncategories = ["GI"]\noptimizer = "none"\n'
 STRATEGIES = (
@@ -125,7 +125,7 @@ def three(tmp_path: Path) -> list[Point]:
 
 def test_each_point_gets_what_judging_takes_and_what_one_leaves_goes_on(three: list[Point]) -> None:
     need = judging(three[0].planned).calls
-    purse = Purse(Caps(calls=3 * need + 9), three)
+    purse = SharedBudget(Caps(calls=3 * need + 9), three)
     given = purse.give(three[0])
     assert given.calls == need + 3
     purse.settle(given, Amount(calls=1))
@@ -139,7 +139,7 @@ def test_each_point_gets_what_judging_takes_and_what_one_leaves_goes_on(three: l
 
 def test_a_point_that_cannot_be_judged_waits_for_what_others_leave(three: list[Point]) -> None:
     need = judging(three[0].planned).calls
-    purse = Purse(Caps(calls=need + 1), three)
+    purse = SharedBudget(Caps(calls=need + 1), three)
     first = purse.give(three[0])
     later: list[Caps] = []
     thread = threading.Thread(target=lambda: later.append(purse.give(three[1])))
@@ -154,17 +154,17 @@ def test_a_point_that_cannot_be_judged_waits_for_what_others_leave(three: list[P
 
 def test_points_that_need_nothing_hold_nothing_back(three: list[Point]) -> None:
     need = judging(three[0].planned).calls
-    purse = Purse(Caps(calls=3 * need), three)
+    purse = SharedBudget(Caps(calls=3 * need), three)
     purse.skip(three[1])
     assert purse.give(three[0]).calls == need + need // 2
 
 
 def test_without_caps_there_are_none(three: list[Point]) -> None:
-    assert Purse(Caps(), three).give(three[0]) == Caps()
+    assert SharedBudget(Caps(), three).give(three[0]) == Caps()
 
 
 def test_no_two_points_share_a_folder(three: list[Point]) -> None:
-    from crb_dspy.sweeping.points import folder
+    from crb_dspy.sweep.points import folder
 
     assert len({folder(point) for point in three}) == 3
     other = three[0].planned.experiment.model_copy(update={"threads": 9})

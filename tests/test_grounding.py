@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from crb_dspy.grounding import NEGATION_CUES, Status, ground
+from crb_dspy.quotes.grounding import NEGATION_CUES, Status, ground
 
 REPORT = """## Case presentation
 A 4-year-old girl, the patient's cousin, was admitted with vomiting at 37.5°C; no dark urine was

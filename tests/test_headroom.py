@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crb_dspy.data.splits import Sides
 from crb_dspy.program import Part
-from crb_dspy.running.plan import Sides
+from crb_dspy.scoring.halves import EVEN, Halves
 from crb_dspy.tuning.headroom import (
     Headroom,
     filled,
     hopeless,
     measured,
     probes,
-    probing,
     shared_out,
 )
 from crb_dspy.tuning.ledger import identity
@@ -40,19 +40,21 @@ def test_only_cases_with_something_to_find_count() -> None:
      ([], "")],
 )  # fmt: skip
 def test_a_part_at_its_ceiling_gets_nothing_and_says_so(scores: list[float], why: str) -> None:
-    room = measured("GI", PART, scores, SIDES)
+    halves = [Halves(score, 1) for score in scores]
+    room = measured("GI", PART, halves, SIDES, EVEN, False)
     assert (room.why, room.share) == (why, 0.0 if why else 1.0)
-    assert measured("GI", PART, scores, SIDES, force=True).why == ""
+    assert measured("GI", PART, halves, SIDES, EVEN, True).why == ""
 
 
 def test_a_part_with_a_handful_of_findings_gets_nothing_and_says_so() -> None:
     rare = [case(f"train{n}", ["GI"], 4 * (n < 4)) for n in range(12)]
     few = Sides(tuple(rare), SPLIT.validation[2:3], (), ())
-    room = measured("GI", PART, [0.2], few)
+    low = [Halves(0.2, 1)]
+    room = measured("GI", PART, low, few, EVEN, False)
     assert (room.why, room.share) == ("only 4 cases with something to find", 0.0)
-    assert measured("GI", PART, [0.2], few, force=True).why == ""
+    assert measured("GI", PART, low, few, EVEN, True).why == ""
     enough = Sides(tuple(rare), SPLIT.validation[:1], (), ())
-    assert measured("GI", PART, [0.2], enough).why == ""
+    assert measured("GI", PART, low, enough, EVEN, False).why == ""
 
 
 ROOMS = st.lists(
@@ -121,7 +123,7 @@ def test_probes_are_demonstrations_and_other_words() -> None:
 )  # fmt: skip
 def test_only_a_dear_search_is_worth_a_test(settings: dict[str, Any], tested: bool) -> None:
     planned = made_plan(SPLIT, **{"force": False, **settings})
-    sides = planned.sides(planned.split)
-    assert bool(probing(planned, sides)) == tested
+    sides = planned.sides[-1]
+    assert bool(planned.tuning.probes(sides)) == tested
     if tested:
-        assert probing(planned, sides) == 4 * 6
+        assert planned.tuning.probes(sides) == 4 * 6

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from crb_dspy.data.readers import Report, reports
 from crb_dspy.errors import UserError
-from crb_dspy.readers import Report, reports
 
 OUT = Path("findings.jsonl")
 HEAD = '<front><article-meta><article-id pub-id-type="pmc">12</article-id></article-meta></front>'
@@ -81,7 +81,7 @@ def test_case_lines_are_read_without_their_gold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("{", "Invalid JSON"),
+        ("{", "not JSON"),
         ("[]", "object"),
         ('{"sections": {"R": "x"}}', "id: field required"),
         ('{"id": true, "sections": {"R": "x"}}', "id"),
@@ -89,8 +89,8 @@ def test_case_lines_are_read_without_their_gold(tmp_path: Path) -> None:
         ('{"id": "a", "sections": "SECRET"}', "sections: "),
         ('{"id": "a", "sections": {"R": 3}}', "sections.R: "),
         ('{"id": "a", "sections": {"R\\u0007": "x"}}', "must be one plain line"),
-        ('{"id": "a", "sections": {"R": "\\ud800"}}', "Invalid JSON"),
-        (b"\xff", "Invalid JSON"),
+        ('{"id": "a", "sections": {"R": "\\ud800"}}', "not JSON"),
+        (b"\xff", "not JSON"),
     ],
 )
 def test_a_faulty_case_line_is_named_and_its_text_is_not_shown(
@@ -113,7 +113,9 @@ def test_a_faulty_case_line_is_named_and_its_text_is_not_shown(
         ("a.txt", b"caf\xe9", "not UTF-8 at byte 3"),
         ("a.txt", b"PK\0\0", "not a text but binary"),
         ("a.txt", b" \n", "the report is empty"),
-        ("a.docx", b"PK\x03\x04\xff", "not UTF-8"),
+        ("a.docx", b"PK\x03\x04\xff", "a Word file or an archive"),
+        ("a.pdf", b"%PDF-1.7\n\xe2", "a PDF, not a text: make one of it first (pdftotext"),
+        ("a.rtf", b"{\\rtf1 fever}", "rich text"),
         ("a.xml", b"", "not well-formed XML"),
         ("a.xml", b"<article><body>", "not well-formed XML"),
         ("a.xml", b"<html/>", "no article in it"),

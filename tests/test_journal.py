@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from crb_dspy.compile import journal
 from crb_dspy.errors import RunError, UserError
 from crb_dspy.models.budget import Amount, Budget, Caps
 from crb_dspy.models.meter import Meter, Usage
-from crb_dspy.running import journal
 from tests.fake_server import Body, Reply, serving
 from tests.made_run import HEEDLESS, home, repeated
 from tests.scoring_reply import sample
@@ -91,3 +91,33 @@ def test_a_run_that_its_cap_stopped_is_the_same_when_it_is_repeated(tmp_path: Pa
         asked = len(server.bodies)
         assert (again.data.metrics["cost/calls"], once.data.metrics["cost/calls"]) == (0, asked)
         assert again.data.tags["stopped"] == once.data.tags["stopped"]
+
+
+def test_a_folder_in_which_nothing_was_begun_is_taken_away(tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "run"
+    with pytest.raises(UserError, match="no such model"), journal.held(folder):
+        raise UserError("no such model")
+    assert not folder.exists()
+
+
+def test_a_folder_with_anything_in_it_stays(tmp_path: Path) -> None:
+    with journal.held(tmp_path):
+        (tmp_path / "experiment.toml").write_text("")
+    with journal.held(tmp_path):
+        pass
+    assert (tmp_path / journal.NAME).exists()
+
+
+@pytest.mark.parametrize("line", ["", '{"role": "task", "minutes": 0.1, "failures": 1}\n'])
+def test_a_model_that_was_never_reached_leaves_no_folder(tmp_path: Path, line: str) -> None:
+    folder = tmp_path / "out" / "run"
+    with journal.held(folder):
+        (folder / journal.NAME).write_text(line)
+    assert not folder.exists()
+
+
+def test_a_call_that_was_answered_keeps_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with journal.held(folder):
+        (folder / journal.NAME).write_text('{"role": "task", "minutes": 0.1, "calls": 1}\n')
+    assert (folder / journal.NAME).is_file()

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from crb_dspy.program import Part
-from crb_dspy.tuning.ledger import Ledger, Row, identity, prompts, series
+from crb_dspy.scoring.halves import Halves
+from crb_dspy.tuning.ledger import Ledger, Record, identity, prompts, series
 from tests.made_search import FULL, case
 
 KEYS = ["GI"]
@@ -22,13 +23,13 @@ def worded(text: str) -> Part:
 
 def entered(ledger: Ledger, part: Part, *scores: float) -> None:
     for validation, score in zip(CASES, scores, strict=False):
-        ledger.saw(part, validation.id, score)
+        ledger.saw(part, validation.id, Halves(score, 1))
 
 
 def test_a_candidate_has_a_score_only_when_it_met_every_validation_case() -> None:
     ledger = Ledger("GI", SEED, CASES)
     entered(ledger, SEED, 0.5, 0.5)
-    ledger.saw(SEED, "a training case", 0.0)
+    ledger.saw(SEED, "a training case", Halves(0.0, 1))
     assert ledger.score(SEED) is None
     entered(ledger, SEED, 0.5, 0.5, 0.8)
     assert ledger.score(SEED) == pytest.approx(0.6)
@@ -85,6 +86,21 @@ def test_candidates_that_are_tried_at_once_stand_in_an_order_that_chance_does_no
     assert len(orders) == 1
 
 
+def test_what_is_chosen_from_does_not_tell_which_thread_was_first() -> None:
+    parts = [worded(f"Say {n}.") for n in range(3)]
+
+    def seen(chance: random.Random) -> str:
+        ledger = Ledger("GI", SEED, CASES)
+        pairs = [(part, one, n / 7) for part in [SEED, *parts] for n, one in enumerate(CASES)]
+        for part, one, score in chance.sample(pairs, len(pairs)):
+            ledger.saw(part, one.id, Halves(score, 1))
+        for n, part in enumerate(parts):
+            ledger.note(f"proposal {n}", part, "seed")
+        return str([(c.name, c.scores) for c in ledger.candidates()])
+
+    assert len({seen(random.Random(seed)) for seed in range(5)}) == 1
+
+
 def test_an_identity_changes_with_instruction_and_demonstrations_and_nothing_else() -> None:
     shown = SEED.with_demonstrations([SEED.demonstration(CASES[0], {"GI": ["had-colic"]})])
     names = [identity(part) for part in (SEED, worded("Other."), shown)]
@@ -93,5 +109,5 @@ def test_an_identity_changes_with_instruction_and_demonstrations_and_nothing_els
 
 
 def test_a_series_is_the_best_so_far_of_those_that_were_scored() -> None:
-    rows: list[Row] = [{"validation": score} for score in (0.2, None, 0.1, 0.5, 0.4)]
+    rows: list[Record] = [{"validation": score} for score in (0.2, None, 0.1, 0.5, 0.4)]
     assert series(rows) == [0.2, 0.2, 0.5, 0.5]

@@ -62,6 +62,9 @@ def test_malformed_files(name: str, tmp_path: Path) -> None:
     said = refusal(str(path))
     assert said.startswith(str(path))
     assert message in said
+    # A faulty line is told with one that is right.
+    shown = name in ("bad JSON", "an array", "a key twice", "nested")
+    assert ('; right is {"id": "c1", "text"' in said) == shown
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -71,6 +74,7 @@ def test_malformed_cases(name: str, tmp_path: Path) -> None:
     said = refusal(path)
     assert said.startswith(f"{path}, line 1: ")
     assert message in said
+    assert '; right is {"id": "c1", "text"' in said
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,7 @@ def test_malformed_tables(tmp_path: Path) -> None:
     )
     (tmp_path / "odd.csv").write_text("pmcid,text\n1,{}\n")
     message = refusal(str(tmp_path / "odd.csv"))
-    assert message.endswith("column 'Neuro' is missing; it has pmcid, text")
+    assert "column 'Neuro' is missing; it has pmcid, text; --columns" in message
     (tmp_path / "latin.csv").write_bytes("pmcid,text\n1,\xe9\n".encode("latin-1"))
     assert "not UTF-8 at byte 13" in refusal(str(tmp_path / "latin.csv"))
 

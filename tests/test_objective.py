@@ -6,8 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crb_dspy.errors import UserError
-from crb_dspy.scoring import optimizable
 from crb_dspy.scoring.objective import by_category, score_cell, summarise
 from crb_dspy.scoring.reason import LIMIT
 
@@ -196,7 +194,9 @@ def test_metrics_of_a_set_of_cells() -> None:
     ]
     found = summarise(rows)
     half = 2 * 0.5 / 1.5
-    assert found["score"] == pytest.approx(((1 + half) / 2 + (0 + 1 + 0) / 3) / 2)
+    assert found["cell_mean"] == pytest.approx(((1 + half) / 2 + (0 + 1 + 0) / 3) / 2)
+    filled = (half + 1 + 0) / 3
+    assert found["score"] == pytest.approx(2 * 0.5 * filled / (0.5 + filled))
     assert found["empty_agreement"] == 0.5
     assert found["nonempty_f1"] == pytest.approx((half + 1 + 0) / 3)
     assert found["negation_recall"] == pytest.approx(1 / 3)
@@ -204,11 +204,3 @@ def test_metrics_of_a_set_of_cells() -> None:
     assert found["polarity_errors"] == 1
     assert by_category(rows)["GI"]["score"] == 0.5
     assert math.isnan(by_category(rows)["GI"]["negation_recall"])
-
-
-def test_a_metric_of_the_paper_is_not_an_objective() -> None:
-    assert optimizable("score") == "score"
-    with pytest.raises(UserError, match="can be gamed"):
-        optimizable("tsr_raw")
-    with pytest.raises(UserError, match="unknown objective"):
-        optimizable("f1")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crb_dspy.pieces import merge, pieces
+from crb_dspy.quotes.pieces import merge, pieces
 
 texts = st.text("ab .\n#é", max_size=600)
 
@@ -18,7 +18,7 @@ def test_every_piece_fits_and_nothing_is_lost(text: str, room: int) -> None:
     cut = pieces(text, room, len)
     assert all(len(piece) <= room and piece in text for piece in cut)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crb_dspy.pieces.OVERLAP", 0)
+        patch.setattr("crb_dspy.quotes.pieces.OVERLAP", 0)
         assert "".join(pieces(text, room, len)) == text
     assert sum(map(len, cut)) >= len(text)
 

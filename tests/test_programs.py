@@ -3,14 +3,16 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program, names
-from crb_dspy.evaluation import evaluate
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
+from crb_dspy.errors import UserError
+from crb_dspy.evaluation.asking import evaluate
 from crb_dspy.program import ExtractionProgram
-from crb_dspy.schema import load_schema
 from tests.fake_model import FakeEngine, fake_model, keys_of, nothing, report_of
 
 SCHEMA = load_schema("casereportbench")
@@ -34,7 +36,11 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(params=[f"{name}{cot}" for name in names("programs") for cot in ("", "+cot")])
+# "given" asks no model: its tests are its own.
+ASKING = [name for name in names("programs") if name != "given"]
+
+
+@pytest.fixture(params=[f"{name}{cot}" for name in ASKING for cot in ("", "+cot")])
 def program(request: pytest.FixtureRequest) -> ExtractionProgram:
     name, _, cot = request.param.partition("+")
     return build_program(name, SCHEMA, {"cot": True} if cot else {})
@@ -141,3 +147,22 @@ def test_a_copy_with_other_parts_leaves_the_program_as_it_was(program: Extractio
 
 def test_a_report_is_shown_whole(program: ExtractionProgram) -> None:
     assert report_of(asked(program).requests[0].messages[-1].text or "") == CASE.text
+
+
+def test_what_is_given_is_taken_for_answers_and_nothing_is_asked(tmp_path: Path) -> None:
+    line = {"id": "a", "findings": {"GI": ["vomited"], "CVS": ["a murmur"]}}
+    file = tmp_path / "given.jsonl"
+    file.write_text(json.dumps(line), "utf-8")
+    schema = load_schema("casereportbench").select(["GI", "Neuro"])
+    given = build_program("given", schema, {"predictions": str(file)})
+    found = given(case=Case("a", {"R": "He vomited."}))
+    assert (found.GI, found.Neuro) == (["vomited"], [])
+    assert given(case=Case("b", {"R": "He vomited."})).GI == []
+    assert build_program("given", schema, {})(case=Case("a", {"R": "x"})).GI == []
+
+
+def test_a_given_file_is_checked_before_anything_is_run(tmp_path: Path) -> None:
+    file = tmp_path / "given.jsonl"
+    file.write_text('{"id": "a", "findings": {"GUT": []}}', "utf-8")
+    with pytest.raises(UserError, match="unknown category 'GUT'"):
+        build_program("given", load_schema("casereportbench"), {"predictions": str(file)})

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from crb_dspy.catalog import build_program
-from crb_dspy.prompt import ReportFirst, answer_schema, defuse
-from crb_dspy.running.artifacts import prompts
-from crb_dspy.schema import load_schema
+from crb_dspy.compile.artifacts import prompts
+from crb_dspy.data.schema import load_schema
+from crb_dspy.program.marks import defuse
+from crb_dspy.program.prompt import ReportFirst, answer_schema
 
 GOLDEN = Path(__file__).parent / "golden"
 SCHEMA = load_schema("casereportbench")

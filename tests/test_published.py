@@ -6,7 +6,7 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 
-from crb_dspy.comparing.published import PUBLISHED, load_published  # noqa: E402
+from crb_dspy.compare.published import PUBLISHED, load_published  # noqa: E402
 from crb_dspy.scoring.paper import PAPER  # noqa: E402
 
 CONFIGURATION = ["model", "strategy", "prompting"]

@@ -7,6 +7,7 @@ import pytest
 
 from crb_dspy.errors import UserError
 from crb_dspy.models.weights import find
+from tests.offline import offline
 from tests.test_compile import cells, compiled, runs
 
 pytestmark = pytest.mark.slow
@@ -42,6 +43,14 @@ def test_a_report_is_computed_once_for_all_categories(folder: Path) -> None:
     (run, *_) = [r for r in runs(folder) if r.data.metrics["cost/calls"] > 0]
     sent, computed = (run.data.metrics[f"cost/{n}_tokens"] for n in ("prompt", "computed"))
     assert 0 < computed < 0.8 * sent
+
+
+def test_once_the_model_is_there_no_network_is_needed(folder: Path, tmp_path: Path) -> None:
+    asked = ["-m", "crb_dspy.compile", *FLAGS, "--optimizer", "none"]
+    done, tried = offline(tmp_path, *asked, path=str(Path(__file__).parents[1]))
+    assert done.returncode == 0, done.stderr
+    assert tried == []
+    assert {row["category"] for row in cells(tmp_path / "empty")} == {"RESP", "GU"}
 
 
 def test_the_resolved_experiment_is_kept(folder: Path) -> None:

@@ -8,13 +8,17 @@ import random
 import pytest
 from dspy.lm15 import InvalidRequestError
 
+from crb_dspy.data.kind import kinds, made, usual
+from crb_dspy.data.words import taught
 from crb_dspy.models.budget import BudgetSpent
-from crb_dspy.models.line import ModelGone
-from crb_dspy.recipe import LONGER, Context
-from crb_dspy.tuning.reflection import LONGEST, Mistake, advised, proposed
+from crb_dspy.models.server import ModelGone
+from crb_dspy.recipe import Context
+from crb_dspy.recipe.context import LONGER
+from crb_dspy.recipe.reflection import LONGEST, Mistake, advised, proposed
 from tests.fake_model import Reply, fake_model
 from tests.made_search import cached_model
 
+QUOTES = usual().teaching
 OLD = "Quote every finding of the bowel."
 FORM = "[[ ## improved_instruction ## ]]\n{}\n\n[[ ## completed ## ]]"
 
@@ -23,7 +27,7 @@ def instruction(reply: Reply | str) -> str:
     answer = reply if callable(reply) else lambda _: str(reply)
     with fake_model(answer):
         mistake = Mistake({"GI": ["x"]}, {}, "why")
-        return proposed(None, OLD, "GI", [mistake], "Be brief.", rollout=1)
+        return proposed(None, OLD, "GI", [mistake], "Be brief.", rollout=1, teaching=QUOTES)
 
 
 @pytest.mark.parametrize(
@@ -74,16 +78,48 @@ def test_mistakes_are_shown_short_and_all_of_them() -> None:
     long = Mistake({"GI": ["wanted " * 500]}, {"GI": ["quoted " * 500]}, "judged " * 500)
     assert len(str(long)) < 3 * LONGEST + 50
     with fake_model(lambda _: FORM.format("New.")) as engine:
-        proposed(None, OLD, "GI, GU", [long, "the second one"], "Be brief.", rollout=1)
+        proposed(
+            None, OLD, "GI, GU", [long, "the second one"], "Be brief.", rollout=1, teaching=QUOTES
+        )
     (prompt,) = engine.prompts
     for text in (OLD, "GI, GU", "1.\nwanted: ", "2.\nthe second one", "Be brief."):
         assert text in prompt
 
 
+# What a kind cannot do without.
+NEEDED = {"choice": {"options": ["yes", "no"]}}
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_a_model_that_writes_instructions_is_told_what_a_kind_holds(name: str) -> None:
+    """Nobody is told of copied quotes who answers anything else, and answers look as asked for."""
+    kind = made(name, "Own", (), NEEDED.get(name, {}))
+    read = kind.read({"choice": "yes", "event": "yes", "hours": 3, "answer": "yes"})[0]
+    found = read if name in ("choice", "events", "answer") else ["yes"]
+    context = Context(lambda *_: [], random.Random(0), lambda *_: "")
+    with fake_model(lambda _: FORM.format("New.")) as engine:
+        mistake = Mistake({"Own": found}, {"Own": found}, "why", {"Own": kind})
+        context.proposal("Old.", {"Own": kind}, [mistake], kind.teaching.tips[0])
+        advised(None, [mistake], rollout=1, teaching=kind.teaching)
+    told = " ".join(engine.prompts)
+    assert ("copies findings" in told) == ("quoted: " in told) == kind.verbatim
+    assert ("copied" in told or "quote" in told) == kind.verbatim
+    assert json.dumps({"Own": kind.plain(found)}) in told
+    assert kind.verbatim or kind.asked(["Own"]) in told
+    assert len(set(kind.teaching.tips)) == 6
+
+
+def test_several_kinds_are_told_what_suits_any() -> None:
+    own = [made(name, name, (), NEEDED.get(name, {})).teaching for name in kinds()]
+    told = taught(own)
+    assert "cop" not in f"{told.reader} {told.rules} {told.tips}"
+    assert told not in own[:-1] and taught([own[0], own[0]]) == own[0]
+
+
 def test_advice_comes_from_mistakes_of_all_parts() -> None:
     with fake_model(lambda _: "[[ ## advice ## ]]\nKeep negations.\n\n[[ ## completed ## ]]") as e:
         mistakes = [Mistake({"GI": ["a"]}, {}, "x"), Mistake({"GU": ["b"]}, {}, "y")]
-        assert advised(None, mistakes, rollout=3) == "Keep negations."
+        assert advised(None, mistakes, rollout=3, teaching=QUOTES) == "Keep negations."
     assert '"GI"' in e.prompts[0]
     assert '"GU"' in e.prompts[0]
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crb_dspy import report
-from crb_dspy.benchmarks import load
-from crb_dspy.cases import Case
+from crb_dspy.data.benchmarks import load
+from crb_dspy.data.cases import Case
 from crb_dspy.errors import UserError
-from crb_dspy.evaluation import records, row_of, table
+from crb_dspy.evaluation.rows import records, row_of, score_of, table
 from crb_dspy.program import Reading
 from crb_dspy.report.cells import cells_of, paired
 from crb_dspy.report.diff import compare
@@ -63,7 +63,7 @@ def page() -> str:
 
 def test_what_became_of_each_part_is_told() -> None:
     verdicts = [("GI", "improved: +0.1 on 8 fresh cases"), ("GU", "<b>no</b> gain shown")]
-    html = report.report("a", "b", SEED, TUNED, CASES, SCHEMA, PROMPTS, verdicts)
+    html = report.report("a", "b", SEED, TUNED, CASES, SCHEMA, PROMPTS, report.Searched(verdicts))
     assert Text(html, "verdicts").found == [
         "GIimproved: +0.1 on 8 fresh casesGU<b>no</b> gain shown"
     ]
@@ -170,9 +170,9 @@ def test_counts_of_categories_agree_with_the_rows() -> None:
             tally = category.runs[number]
             assert tally.found + tally.missed == category.gold == sum(r.cell.gold for r in own)
             assert tally.ungrounded == sum(row.cell.ungrounded for row in own)
-            assert tally.lost == sum(row.cell.polarity_errors for row in own)
+            assert tally.lost == sum(getattr(row.cell, "polarity_errors", 0) for row in own)
             assert tally.failed == sum(bool(row.error) for row in own)
-            assert tally.score == pytest.approx(sum(row.score for row in own) / len(own))
+            assert tally.score == pytest.approx(score_of(own))
             assert tally.wrong <= sum(row.cell.predicted - row.cell.ungrounded for row in own)
 
 
@@ -313,3 +313,31 @@ def test_a_whole_benchmark_fits_in_a_page() -> None:
     html = report.report("", "", noisy(cases, 1), noisy(cases, 2), cases, SCHEMA, [])
     assert len(Text(html).found) == 138
     assert len(html.encode()) < 15_000_000
+
+
+def shown(text: str, gold: str, *quoted: str) -> list[tuple[str, str]]:
+    """What the page marks in a report, and as what: the class for the second run."""
+    case = Case("a", {"": text}, {"GI": (gold,)})
+    rows = [row_of(case, "GI", Reading({"GI": quoted}))]
+    html = report.report("", "", rows, rows, [case], SCHEMA, [])
+    marks = re.findall(r'<mark class="([^"]*)"(?: data-t="GI")?>([^<]*)</mark>', html)
+    kinds = [(inner, re.findall(r"\bb([fmw])\b", names)) for names, inner in marks]
+    return [(inner, kind[0]) for inner, kind in kinds if kind and inner in text]
+
+
+def test_what_is_left_of_a_found_quote_is_not_missed_if_it_says_nothing() -> None:
+    text = "He had the severe vomiting, and slept."
+    assert shown(text, "the severe vomiting,", "severe vomiting") == [
+        ("the ", "f"),
+        ("severe vomiting", "f"),
+        (",", "f"),
+    ]
+
+
+def test_what_is_left_of_a_found_quote_is_missed_if_it_says_something() -> None:
+    marks = shown("He had severe vomiting at night.", "severe vomiting at night", "severe vomiting")
+    assert marks == [("severe vomiting", "f"), (" at night", "m")]
+
+
+def test_a_quote_of_glue_alone_that_nobody_quoted_is_missed() -> None:
+    assert shown("It was there.", "there") == [("there", "m")]

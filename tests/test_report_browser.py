@@ -123,6 +123,24 @@ def test_filter_by_what_happened_shows_that_only(page: Any, kind: str) -> None:
     assert f", {len(after)} passages marked" in status(page)
 
 
+@pytest.mark.parametrize("view", ["a", "b"])
+def test_the_filters_count_what_the_table_counts(page: Any, view: str) -> None:
+    choose(page, "view", view)
+    counts = page.execute_script(
+        "return Object.fromEntries([...document.querySelectorAll('[name=kind]')]"
+        ".map(box => [box.value, Number(box.parentNode.querySelector('output').value)]))"
+    )
+    first = 5 if view == "a" else 12
+    table = [
+        sum(
+            int(row.find_elements("css selector", "td")[first + at].text.split()[0])
+            for row in page.find_elements("css selector", "#categories tbody tr")
+        )
+        for at in range(6)
+    ]
+    assert [counts[kind] for kind in "fmwule"] == table
+
+
 def test_reports_without_what_is_sought_are_left_out(page: Any) -> None:
     choose(page, "kind", "e")
     shown = page.find_elements("css selector", ".case:not([hidden])")
@@ -153,7 +171,7 @@ def test_the_other_run_can_be_looked_at_and_both_side_by_side(page: Any) -> None
     assert len(page.find_elements("css selector", ".case details[open] .column")) == 1
 
 
-def test_keys_lead_from_difference_to_difference(page: Any) -> None:
+def test_keys_lead_from_mistake_to_mistake(page: Any) -> None:
     press(page, "j")
     first = page.switch_to.active_element
     assert "now" in first.get_attribute("class").split()
@@ -165,7 +183,7 @@ def test_keys_lead_from_difference_to_difference(page: Any) -> None:
     assert first.rect["height"] > 0
 
 
-def test_every_difference_can_be_reached_by_key(page: Any) -> None:
+def test_every_mistake_can_be_reached_by_key(page: Any) -> None:
     press(page, "j")
     total = int(said(page).split(" of ")[1].split(":")[0])
     reached = {said(page)}

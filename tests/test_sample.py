@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from crb_dspy.schema import load_schema
+from crb_dspy.data.schema import load_schema
 
 KEYS = load_schema("casereportbench").keys
 NEGATION = re.compile(r"\b(no|not|never|neither|nor|without|denied|absent|absence|free of)\b", re.I)
@@ -21,7 +21,7 @@ class Record(NamedTuple):
     source: str
 
 
-LINES = files("crb_dspy.benchmarks").joinpath("sample.jsonl").read_text("utf-8").splitlines()
+LINES = files("crb_dspy.data.benchmarks").joinpath("sample.jsonl").read_text("utf-8").splitlines()
 RECORDS = [Record(**json.loads(line)) for line in LINES]
 each_record = pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.id)
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from crb_dspy.tuning.sampling import portions, stratified
+from crb_dspy.recipe.sampling import portions, stratified
 from tests.made_search import made_split
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from crb_dspy.benchmarks import load
 from crb_dspy.catalog import build_program, code_of
+from crb_dspy.data.benchmarks import load
+from crb_dspy.data.schema import Schema, load_schema
 from crb_dspy.errors import UserError
-from crb_dspy.saved import NAME, Origin, Saved, as_json, load_program, resolve, write_program
-from crb_dspy.schema import Schema, load_schema
+from crb_dspy.files import as_json
+from crb_dspy.origin import Origin
+from crb_dspy.saved import NAME, Saved, load_program, resolve, write_program
 
 WHOLE = load_schema("casereportbench")
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
@@ -50,6 +52,26 @@ def tuned(
     return Saved(program.with_parts(parts), schema, about)
 
 
+@pytest.mark.parametrize(
+    "demonstration",
+    [
+        {"report": 5, "GI": ["a"], "Neuro": ["a"]},
+        {"report": ["a"], "GI": ["a"], "Neuro": ["a"]},
+        {"report": "a", "GI": [5], "Neuro": [None]},
+        {"report": "a", "GI": [["a"]], "Neuro": [{"a": 1}]},
+        {"report": "a", "GI": True, "Neuro": 7},
+    ],
+)
+def test_a_demonstration_that_no_prompt_can_show_is_refused(
+    tmp_path: Path, demonstration: dict[str, Any]
+) -> None:
+    saved = tuned()
+    for part in saved.program.parts.values():
+        part.predict.demos = [demonstration]
+    with pytest.raises(UserError, match="what this one cannot read or show"):
+        load_program(write_program(tmp_path / NAME, saved))
+
+
 def messages(saved: Saved) -> list[Any]:
     return [part.messages("A {report}.") for part in saved.program.parts.values()]
 
@@ -72,7 +94,7 @@ def test_a_program_saved_loaded_and_saved_again_is_the_same_file(
     assert all(demo[0]["case"] == load("sample", WHOLE).cases[0].id for demo in demos)
 
 
-def test_options_are_those_of_the_saved_program(tmp_path: Path) -> None:
+def test_options_are_those_of_the_open_program(tmp_path: Path) -> None:
     saved = load_program(write_program(tmp_path / "p", tuned(options={"keep_ungrounded": False})))
     assert not any(part.keep_ungrounded for part in saved.program.parts.values())
     assert saved.seed.keys == ("Neuro", "GI")
@@ -121,6 +143,8 @@ def test_a_program_of_ones_own_needs_its_file(tmp_path: Path) -> None:
     )
     saved = tuned(f"{own}:Mine")
     path = write_program(tmp_path / "p.json", saved)
+    assert "--trust" in refusal(path)
+    assert messages(load_program(path, trust=True)) == messages(saved)
     assert messages(load_program(path)) == messages(saved)
     own.write_text(own.read_text() + f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     with pytest.raises(UserError, match=r"code of '.*mine\.py:Mine' is not what it was; compile"):
@@ -286,3 +310,22 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         write_program(tmp_path / "file" / NAME, tuned())
+
+
+def test_a_program_of_an_earlier_layout_of_this_project_loads_and_asks_the_same() -> None:
+    saved = load_program(Path(__file__).parent / "fixtures" / "program_before_the_house.json")
+    assert saved.origin.program_options == {"cot": True}
+    assert (saved.origin.model, saved.origin.context) == ("openai/some-model", 4096)
+    assert saved.program.parts["GI"].instruction.startswith("Quote every finding about the gut")
+    assert len(saved.program.parts["GI"].predict.demos) == 2
+    assert saved.seed.parts["GI"].instruction != saved.program.parts["GI"].instruction
+
+
+def test_a_schema_without_terms_is_dumped_as_before_there_were_any() -> None:
+    bare = WHOLE.model_copy(
+        update={"categories": tuple(c.model_copy(update={"terms": []}) for c in WHOLE.categories)}
+    )
+    assert all("terms" not in own for own in bare.model_dump()["categories"])
+    assert all(own["terms"] for own in WHOLE.model_dump()["categories"])
+    dumped = WHOLE.model_dump(mode="json", by_alias=True)
+    assert Schema.model_validate(dumped, strict=False) == WHOLE

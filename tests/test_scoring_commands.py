@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
-from crb_dspy.benchmarks import load
-from crb_dspy.schema import load_schema
+from crb_dspy.data.benchmarks import load
+from crb_dspy.data.schema import load_schema
 from crb_dspy.scoring.audit import SYSTEMS, audit
+from tests.in_process import ran
 from tests.real_data import real
 
 KEYS = load_schema("casereportbench").keys
@@ -28,18 +28,13 @@ PREDICTED: list[dict[str, Any]] = [
 ]
 
 
-def ran(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"crb_dspy.{module}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
 def written(path: Path, records: list[Any]) -> str:
     lines = (r if isinstance(r, str) else json.dumps(r) for r in records)
     path.write_text("".join(f"{line}\n" for line in lines))
     return str(path)
 
 
-def scored(folder: Path, predicted: list[Any], *more: str) -> subprocess.CompletedProcess[str]:
+def scored(folder: Path, predicted: list[Any], *more: str) -> CompletedProcess[str]:
     gold, pred = written(folder / "g.jsonl", CASES), written(folder / "p.jsonl", predicted)
     return ran("score", "--gold", gold, "--pred", pred, *more)
 
@@ -56,8 +51,16 @@ def test_json_holds_summary_categories_and_cells(tmp_path: Path) -> None:
     assert (cell["precision"], cell["recall"], cell["polarity_errors"]) == (1, 0.5, 1)
     assert cell["empty_agreement"] is None
     assert cell["reason"].startswith("quoted without its negation")
-    assert set(found["summary"]) == set(cell) - {"id", "category", "precision", "recall", "reason"}
-    assert found["summary"]["score"] == pytest.approx(((12 + 2 / 3) / 14 + 1) / 2)
+    own = {"id", "category", "precision", "recall", "reason"}
+    macro = {name for name in found["summary"] if "_macro" in name}
+    assert len(macro) == 18
+    assert set(found["summary"]) - macro == set(cell) - own
+    assert (cell["token_recall_micro"], cell["quote_exact_f1_micro"]) == (0.5, 0)
+    assert (cell["quote_overlap_f1_micro"], cell["quote_gold_positive"]) == (1, 0)
+    assert found["summary"]["quote_exact_precision_micro"] == pytest.approx(1 / 3)
+    assert found["summary"]["quote_overlap_recall_macro"] == pytest.approx(2 / 3)
+    assert found["categories"]["RESP"]["token_f1_micro"] is None
+    assert found["summary"]["cell_mean"] == pytest.approx(((12 + 2 / 3) / 14 + 1) / 2)
     assert found["summary"]["polarity_errors"] == 1
     assert found["categories"]["GI"]["hallucination"] == 50
     assert found["categories"]["RESP"]["negation_recall"] is None
@@ -71,6 +74,27 @@ def test_metrics_can_be_chosen_and_shown_as_a_table(tmp_path: Path) -> None:
     paper = scored(tmp_path, PREDICTED, "--metrics", "paper", "--cells").stdout
     assert "tsr_raw" in paper
     assert "nonempty_f1" not in paper
+    field = scored(tmp_path, PREDICTED, "--metrics", "field").stdout
+    assert "quotes, exact" in field
+    assert "tsr_raw" not in field + objective
+    assert "quotes, exact" not in objective + paper
+
+
+@pytest.mark.parametrize("width", [60, 80, 300])
+def test_no_line_is_wider_than_the_terminal_and_no_name_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    gold = written(tmp_path / "g.jsonl", CASES)
+    for text, names in (
+        (
+            scored(tmp_path, PREDICTED, "--cells").stdout,
+            [*KEYS, "empty_agreement", "hallucination"],
+        ),
+        (ran("audit", "--data", gold).stdout, [*SYSTEMS, "quote_overlap_f1_macro_positive"]),
+    ):
+        assert max(map(len, text.splitlines())) in range(50, width + 1)
+        assert set(names) <= set(text.split())
 
 
 def test_csv_holds_a_row_a_category_or_a_cell(tmp_path: Path) -> None:
@@ -123,10 +147,25 @@ def test_no_trivial_system_gets_far_on_the_sample() -> None:
     assert list(found) == list(SYSTEMS)
     assert found["gold"]["score"] == 1
     trivial = {name: found[name]["score"] for name in SYSTEMS if not name.startswith("gold")}
-    assert max(trivial.values()) <= 0.45
+    assert max(trivial.values()) <= 0.25
     assert found["gold_without_negation"]["negation_recall"] < 0.1
     assert found["gold_without_negation"]["score"] < 0.95
     assert found["every_sentence"]["tsr_raw"] > 60
+
+
+def test_the_audit_has_a_classifier_that_learnt_from_other_groups(tmp_path: Path) -> None:
+    bodies = ["He had seizures. He came by bus.", "Seizures again. Mild weather.", "No seizures."]
+    cases = [
+        {"id": str(n), "sections": {"R": body}, "gold": {"Neuro": [body.split(".")[0]]}}
+        for n, body in enumerate(bodies)
+    ]
+    done = ran("audit", "--data", written(tmp_path / "c.jsonl", cases), "--json")
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)) == [*SYSTEMS, "sentence_classifier"]
+    assert json.loads(done.stdout)["sentence_classifier"]["nonempty_f1"] > 0.3
+    together = [{**case, "group": "one"} for case in cases]
+    done = ran("audit", "--data", written(tmp_path / "g.jsonl", together), "--json")
+    assert list(json.loads(done.stdout)) == list(SYSTEMS)
 
 
 def test_no_trivial_system_gets_far_on_real_cases() -> None:
@@ -134,6 +173,6 @@ def test_no_trivial_system_gets_far_on_real_cases() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     trivial = [name for name in SYSTEMS if name not in ("gold", "gold_without_negation")]
-    assert max(found[name]["score"] for name in trivial) <= 0.45
+    assert max(found[name]["score"] for name in trivial) <= 0.25
     assert found["gold"]["score"] == 1
     assert found["empty"]["ungrounded"] is None

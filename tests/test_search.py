@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.errors import RunError
 from crb_dspy.program import Part
 from crb_dspy.recipe import Context, estimated
@@ -20,7 +20,7 @@ from crb_dspy.tuning.ledger import identity
 from tests.fake_model import keys_of
 from tests.fake_server import FakeServer, serving
 from tests.made_run import Home, home
-from tests.made_search import Run, made_plan, made_split, run
+from tests.made_search import Run, made_plan, made_split, run, with_recipe
 from tests.scoring_reply import asks_for_findings, perfect, sample, scoring
 
 KEYS = ("GI", "GU")
@@ -52,7 +52,7 @@ def test_a_part_at_its_ceiling_gets_nothing_and_says_so() -> None:
     assert len(about(result, "GI")) == 16
     assert len(about(result, "GU")) > 16
     assert identity(result.tuned.program.parts["GI"]) == identity(
-        result.planned.program.parts["GI"]
+        result.planned.tuning.program.parts["GI"]
     )
 
 
@@ -107,13 +107,13 @@ def test_force_overrides_the_headroom_test() -> None:
 
 
 def test_parts_are_searched_side_by_side() -> None:
-    both = threading.Barrier(2, timeout=20)
+    both = threading.Barrier(2, timeout=120)
 
     def meeting(part: Part, train: Any, validation: Any, context: Context) -> Part:
         both.wait()
         return part
 
-    planned = replace(made_plan(SPLIT, KEYS, threads=2), recipe=meeting)
+    planned = with_recipe(made_plan(SPLIT, KEYS, threads=2), meeting)
     result = run(planned)
     # Both came back, with nothing but their seeds.
     told = "no gain shown (no other candidate was found)"
@@ -130,7 +130,7 @@ def test_a_recipe_that_raises_costs_its_own_part_only() -> None:
             raise RuntimeError("list\nindex")
         return better
 
-    planned = replace(made_plan(SPLIT, KEYS, gate=0.1), recipe=clumsy)
+    planned = with_recipe(made_plan(SPLIT, KEYS, gate=0.1), clumsy)
     result = run(planned, scoring(CASES, better="Quote all."))
     # What was best until then is still put to the gate.
     assert all("improved" in text for text in outcomes(result).values())
@@ -138,7 +138,7 @@ def test_a_recipe_that_raises_costs_its_own_part_only() -> None:
     def broken_off(*_: object) -> Part:
         raise ZeroDivisionError("division by zero")
 
-    broken = replace(made_plan(SPLIT, KEYS), recipe=broken_off)
+    broken = with_recipe(made_plan(SPLIT, KEYS), broken_off)
     why = "no gain shown (search broke off: ZeroDivisionError: division by zero)"
     assert set(outcomes(run(broken)).values()) == {why}
 
@@ -153,7 +153,7 @@ def test_shared_guidance_is_tried_by_every_part(optimizer: str) -> None:
     assert '"GU"' in asked[0]
     advice = set()
     for key in KEYS:
-        seed = result.planned.program.parts[key].instruction
+        seed = result.planned.tuning.program.parts[key].instruction
         told = [row["prompt"][0]["instruction"] for row in result.candidates(key)]
         advice.add(frozenset(re.findall(r"style (\w{4})", " ".join(t for t in told if seed in t))))
     assert len(frozenset.intersection(*advice)) == 1
@@ -166,7 +166,7 @@ def test_joint_tunes_the_whole_program_as_one() -> None:
     assert list(outcomes(result)) == ["program"]
     assert {row["part"] for row in result.tuned.candidates} == {"program"}
     changed = [p["instruction"] for p in result.candidates("program")[1]["prompt"]]
-    seeds = [part.instruction for part in result.planned.program.parts.values()]
+    seeds = [part.instruction for part in result.planned.tuning.program.parts.values()]
     assert len(changed) == 2
     assert changed != seeds
 
@@ -186,7 +186,7 @@ def test_a_failing_part_of_a_whole_program_scores_nothing() -> None:
 def test_what_chose_never_confirms() -> None:
     result = searched(gate=0.1)
     planned = result.planned
-    sides = planned.sides(planned.split)
+    sides = planned.sides[-1]
     choose, confirm = {c.id for c in sides.choose}, {c.id for c in sides.confirm}
     assert not choose & confirm
     assert choose | confirm == {c.id for c in SPLIT.validation}
@@ -219,7 +219,7 @@ def test_a_part_replaces_its_seed_only_if_fresh_cases_show_that_it_is_better(
     def rewording(part: Part, train: Any, validation: Any, context: Context) -> Part:
         return part.with_instruction(word)
 
-    planned = replace(made_plan(SPLIT, KEYS, gate=0.1), recipe=rewording)
+    planned = with_recipe(made_plan(SPLIT, KEYS, gate=0.1), rewording)
     result = run(planned, reply)
     for key in KEYS:
         assert outcomes(result)[key].startswith(outcome)
@@ -245,7 +245,7 @@ def test_a_recipe_that_does_not_choose_is_confirmed_on_all_of_validation() -> No
         assert not validation
         return part.with_instruction("Quote all.")
 
-    planned = replace(made_plan(SPLIT, KEYS, gate=0.1), recipe=told)
+    planned = with_recipe(made_plan(SPLIT, KEYS, gate=0.1), told)
     result = run(planned, scoring(CASES, better="Quote all."))
     assert "on 16 fresh cases" in outcomes(result)["GI"]
     assert len(about(result, "GI")) == 2 * 16
@@ -273,8 +273,8 @@ def test_with_folds_every_case_is_judged_by_a_program_tuned_without_it(tmp_path:
 
 def _shown(server: FakeServer) -> dict[str, set[frozenset[str]]]:
     """Which reports' sentences the demonstrations hold that a case was asked with."""
-    from crb_dspy.benchmarks import load
-    from crb_dspy.schema import load_schema
+    from crb_dspy.data.benchmarks import load
+    from crb_dspy.data.schema import load_schema
 
     cases = {c.text: c.id for c in load("sample", load_schema("casereportbench")).cases}
     shown: dict[str, set[frozenset[str]]] = {}

@@ -2,9 +2,9 @@
 
 import json
 
-from crb_dspy.cases import Case
 from crb_dspy.catalog import build_program
-from crb_dspy.schema import load_schema
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import load_schema
 from tests.fake_model import fake_model, keys_of, nothing, report_of
 
 SCHEMA = load_schema("casereportbench")

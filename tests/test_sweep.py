@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,13 +19,15 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from crb_dspy import sweep, tracking
+from crb_dspy.compile import resume
 from crb_dspy.errors import UserError
-from crb_dspy.running import resume
-from crb_dspy.sweeping.grid import Point, points, read_grid
-from crb_dspy.sweeping.points import Outcome, folder, side_by_side
-from crb_dspy.sweeping.study import EARLY, OUTCOME, WORKER, Study
+from crb_dspy.sweep import __main__ as sweep
+from crb_dspy.sweep.grid import Point, points, read_grid
+from crb_dspy.sweep.points import Outcome, folder, side_by_side
+from crb_dspy.sweep.study import EARLY, OUTCOME, WORKER, Study
+from crb_dspy.tracking import store as tracking
 from tests.fake_server import Body, FakeServer, Reply, asked_keys, empty, serving
+from tests.made_run import empty_store
 
 GRID = """
 name = "small"
@@ -67,8 +70,8 @@ class Done:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One MLflow store for all tests: to make one takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
+    """One MLflow store for all tests."""
+    return f"sqlite:///{shutil.copy(empty_store(), tmp_path_factory.mktemp('store'))}"
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +203,8 @@ def test_a_model_that_fails_costs_its_own_points_only(capsys: pytest.CaptureFixt
     assert done.code == 1
     lines = done.lines
     assert "failed: model 'openai/dead'" in lines["openai_dead-zero-shot"]
-    assert "failed: model 'openai/ill' stopped" in lines["openai_ill-zero-shot"]
+    # It answers what is tiny: its cells failed, not the model.
+    assert "failed: the model answered about no cell" in lines["openai_ill-zero-shot"]
     assert lines["openai_fake-zero-shot"].startswith("1.000")
     assert lines["openai_fake-few-shot"].startswith("1.000")
     assert done.err.startswith("4 of 6 points failed: ")

@@ -15,21 +15,25 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from crb_dspy import compare, mlflow_run, tracking
-from crb_dspy.cases import Case
-from crb_dspy.comparing.stored import Stored, runs
-from crb_dspy.config import Experiment
-from crb_dspy.evaluation import Row, row_of
-from crb_dspy.layout import VIEW
+from crb_dspy.compare import __main__ as compare
+from crb_dspy.compare.stored import Stored, runs
+from crb_dspy.compile.artifacts import write_inputs
+from crb_dspy.compile.config import Experiment
+from crb_dspy.compile.flow import parameters
+from crb_dspy.compile.plan import plan
+from crb_dspy.compile.record import record
+from crb_dspy.compile.result import Result
+from crb_dspy.data.cases import Case
+from crb_dspy.evaluation.figures import difference
+from crb_dspy.evaluation.rows import Row, row_of
+from crb_dspy.evaluation.systems import systems
 from crb_dspy.models.meter import Usage
 from crb_dspy.program import Reading
-from crb_dspy.running.artifacts import write_inputs
-from crb_dspy.running.flow import parameters
-from crb_dspy.running.plan import plan
-from crb_dspy.running.record import record
-from crb_dspy.running.result import Result, difference
+from crb_dspy.tracking import run as mlflow_run
+from crb_dspy.tracking import store as tracking
+from crb_dspy.tracking.view import VIEW
 from crb_dspy.tuning.gate import Verdict
-from docs.screenshots import Ui, drawn, elements, first_visit, served
+from docs.screenshots import Ui, drawn, elements, served
 from tests.browser import chromium, requests
 from tests.made_run import home
 
@@ -63,16 +67,35 @@ def strategy(program: str, optimizer: str, skill: float) -> None:
     before = invented(cases, keys, 0.2)
     after = before if optimizer == "none" else invented(cases, keys, skill)
     folder = tracking.FOLDER / "out" / experiment.name
-    verdicts = [Verdict(name, "no gain shown", "invented") for name in planned.program.parts]
-    used = {"task": Usage(asked=30, calls=30, prompt_tokens=int(1e5 * skill))}
+    verdicts = [Verdict(name, "no gain shown", "invented") for name in planned.tuning.program.parts]
+    used = {
+        "reflection": Usage(),
+        "task": Usage(asked=30, calls=30, prompt_tokens=int(1e5 * skill)),
+    }
     with tracking.tracked(EXPERIMENT, experiment.name, parameters(planned)) as run:
         for path in write_inputs(folder, experiment, planned.split):
             run.keep(path)
         gain = difference(before, after)
+        others = systems(planned.split.train, cases, planned.schema, planned.tuning.objective)
         result = Result(
-            before, after, gain, verdicts, None, [], "", [], used, [], 1.0, folder, run.id
+            before,
+            after,
+            gain,
+            verdicts,
+            None,
+            [],
+            "",
+            [],
+            others,
+            None,
+            {},
+            used,
+            [],
+            1.0,
+            folder,
+            run.id,
         )
-        record(planned, run, planned.program, result)
+        record(planned, run, planned.tuning.program, result)
 
 
 def invented(cases: Sequence[Case], keys: Sequence[str], skill: float) -> list[Row]:
@@ -97,7 +120,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Stored]]:
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
-    with chromium(1600, 1000) as started:
+    with chromium(1400, 900) as started:
         yield started
 
 
@@ -106,7 +129,6 @@ def ui(driver: Any, store: list[Stored]) -> Iterator[Ui]:
     if not shutil.which("make"):
         pytest.skip("make is not installed")
     with served(tracking.uri(), Path(sys.prefix)) as started:
-        first_visit(driver, started)
         yield started
 
 
@@ -123,7 +145,7 @@ def quiet(driver: Any, ui: Ui) -> Iterator[None]:
     yield
     severe = [e["message"] for e in driver.get_log("browser") if e["level"] == "SEVERE"]
     assert [text for text in severe if not any(known in text for known in UNAVOIDABLE)] == []
-    own = (ui.address, f"blob:{ui.address}", "data:", "about:")
+    own = (ui.shown, f"blob:{ui.shown}", "data:", "about:")
     assert [address for address in requests(driver) if not address.startswith(own)] == []
 
 
@@ -165,13 +187,47 @@ def test_the_run_table_shows_strategies_with_parameters_and_scores_the_best_firs
     for run_id, run in known.items():
         row = shown[run_id]
         assert row["attributes.Run Name"].endswith(run.name)
-        for name in ("program", "optimizer", "few_shot", "model"):
+        for name in ("program", "optimizer", "model"):
             assert row[f"params.{name}"] == run.params[name]
-        for name in ("test/score", "test/difference", "cost/tokens"):
+        for name in ("test/score", "test/difference", "cost/report_tokens"):
             assert float(row[f"metrics.{name}"]) == pytest.approx(run.metrics[name])
+        assert row["tags.result"] == run.tags["result"]
     order = sorted(shown.values(), key=lambda row: int(row["row"]))
     scores = [float(row["metrics.test/score"]) for row in order]
     assert scores == sorted(scores, reverse=True) and len(set(scores)) == 4
+
+
+def test_nothing_lies_over_a_page_and_the_result_is_in_sight(
+    driver: Any, ui: Ui, experiment: str
+) -> None:
+    driver.get(ui.page(experiment, viewStateShareKey=VIEW))
+    cells = drawn(driver, elements(cell("tags.`result`"), COUNT))
+    inside = driver.execute_script(
+        "return [arguments[0].getBoundingClientRect(), innerWidth]", cells[0]
+    )
+    assert 0 < inside[0]["left"] and inside[0]["left"] + 150 < inside[1]
+    assert driver.find_elements("css selector", "[data-assistant-ui]") == []
+
+
+def test_an_experiment_opens_on_its_runs_however_it_is_come_by(
+    driver: Any, ui: Ui, experiment: str
+) -> None:
+    driver.get(f"{ui.shown}/#/experiments")
+    at = experiment.removesuffix("/runs")
+    drawn(driver, elements(f"a[href$='#/{at}']"))
+    click(driver, f"a[href$='#/{at}']")
+    drawn(driver, elements(cell("attributes.`Run Name`")))
+    driver.get("about:blank")
+    driver.get(f"{ui.shown}/#/{at}")
+    drawn(driver, elements(cell("attributes.`Run Name`")))
+    # Whoever has chosen the other half keeps it.
+    driver.execute_script("localStorage['mlflow.workflowType_v1'] = '\"genai\"'")
+    driver.get("about:blank")
+    driver.get(f"{ui.shown}/#/{at}")
+    try:
+        drawn(driver, lambda _: "workflowType=genai" in driver.current_url)
+    finally:
+        driver.execute_script("localStorage.clear()")
 
 
 def test_the_chart_view_draws_every_strategy(
@@ -184,7 +240,7 @@ def test_the_chart_view_draws_every_strategy(
     scores = sorted(f"{run.metrics['test/score']:.2f}" for run in compiles(store))
     assert sorted(labels) == scores
     text = driver.find_element("tag name", "body").text
-    assert all(name in text for name in ("test/score", "test/difference", "cost/tokens vs."))
+    assert all(name in text for name in ("test/score", "test/difference", "cost/report_tokens vs."))
 
 
 def test_runs_that_are_chosen_open_in_the_compare_view_with_its_chart(
@@ -196,7 +252,9 @@ def test_runs_that_are_chosen_open_in_the_compare_view_with_its_chart(
     click(driver, "[data-testid=runs-compare-button]")
     drawn(driver, has(f"Comparing {COUNT} Runs from 1 Experiment"))
     chart = drawn(driver, elements(".js-plotly-plot"))[0]
-    drawn(driver, lambda _: {"program", "optimizer", "test/score"} <= {*chart.text.split("\n")})
+    # MLflow chooses one of the metrics; those of the test come first.
+    drawn(driver, lambda _: {"program", "optimizer"} <= {*chart.text.split("\n")})
+    drawn(driver, lambda _: "\ntest/" in chart.text)
     lines = drawn(driver, elements(".js-plotly-plot canvas"))
     assert all(line.size["width"] > 100 for line in lines)
     assert all(run.name in driver.find_element("tag name", "body").text for run in compiles(store))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crb_dspy.command import run
+from crb_dspy.command import Parser, columns_flag, hung, run, trust_flag
 from crb_dspy.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crb_dspy.saved import Saved
 
 _CASES = 3
+_INDENT = 15
 
 
 def main(argv: list[str]) -> int:
@@ -35,24 +36,24 @@ def main(argv: list[str]) -> int:
 
     exporter = find(arguments.to)
     _refuse(exporter, arguments)
-    from crb_dspy.export._make import Wish, earlier_files, make, narrowed
-    from crb_dspy.extracting.extraction import saved_program
+    from crb_dspy.export._make import Request, earlier_files, make, narrowed
+    from crb_dspy.saved import open_program
 
     earlier_files(arguments.out)  # a place that is refused costs no call
-    saved = narrowed(saved_program(arguments.program), arguments.category)
-    wish = Wish(
+    saved = narrowed(open_program(arguments.program, trust=arguments.trust), arguments.category)
+    request = Request(
         report_text=not arguments.no_report_text,
         check=not arguments.no_check,
         trial=_trial(saved, arguments),
         reports=_reports(arguments),
     )
-    proof, export = make(exporter, saved, arguments.out, wish)
+    proof, export = make(exporter, saved, arguments.out, request)
     _report(exporter, export, proof, arguments.out)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m crb_dspy.export",
         description="Write a tuned program for another tool, with a proof that its prompts are "
         "the tuned ones.",
@@ -69,11 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-check", action="store_true", help="write without a proof")
     parser.add_argument("--no-report-text", action="store_true", help="leave demonstrations out")
     parser.add_argument("--input", nargs="+", metavar="PATH", help="reports, for openai-batch")
+    columns_flag(parser)
     parser.add_argument("--data", help="real cases to ask program and export about")
     parser.add_argument("--check-cases", type=int, default=_CASES, metavar="K", help="of --data")
     parser.add_argument("--model", help="to ask about --data (default: the one tuned for)")
     parser.add_argument("--api-base", help="its address")
     parser.add_argument("--threads", type=int, default=1, help="calls under way at once")
+    trust_flag(parser)
     return parser
 
 
@@ -84,8 +87,8 @@ def _list() -> None:
     for name in names():
         exporter = find(name)
         lacks = [text for need, text in NEEDS.items() if need not in exporter.carries]
-        _say(f"{name:15}{exporter.about}")
-        _say(f"{'':15}  does not carry: {'; '.join(lacks) or 'nothing is missing'}")
+        _say(hung(name, exporter.about, _INDENT))
+        _say(hung("", f"lacks: {'; '.join(lacks) or 'nothing'}", _INDENT))
 
 
 def _refuse(exporter: Exporter, arguments: argparse.Namespace) -> None:
@@ -102,18 +105,20 @@ def _trial(saved: Saved, arguments: argparse.Namespace) -> Trial | None:
         return None
     from crb_dspy.export._cases import cases_of
     from crb_dspy.export._make import Trial
-    from crb_dspy.extracting.extraction import settings_for
 
-    settings = settings_for(saved.origin, arguments.model, arguments.api_base, arguments.threads)
+    settings = saved.origin.settings(
+        arguments.model, arguments.api_base, arguments.threads, trust=arguments.trust
+    )
     return Trial(cases_of(saved, arguments.data, arguments.check_cases), settings)
 
 
 def _reports(arguments: argparse.Namespace) -> tuple[Any, ...]:
     if not arguments.input:
         return ()
-    from crb_dspy.readers import reports
+    from crb_dspy.data.readers import reports
+    from crb_dspy.data.readers.tables import parsed
 
-    read = list(reports(arguments.input, arguments.out))
+    read = list(reports(arguments.input, arguments.out, parsed(arguments.columns)))
     if faulty := next((report for report in read if report.error), None):
         raise UserError(f"{faulty.source}: {faulty.error}")
     return tuple(report.case for report in read)
@@ -127,7 +132,7 @@ def _report(exporter: Exporter, export: Export, proof: dict[str, Any], out: Path
         _say(f"checked    {line}")
     for text in proof["lacks"].values():
         _say(f"lacks      {text}")
-    for line in text_lines(export):
+    for line in text_lines(export, proof["report_text"]):
         _say(f"text       {line}")
     for line in proof["published"]:
         _say(f"published  {line}")

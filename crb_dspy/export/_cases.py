@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crb_dspy.answers import parse
 from crb_dspy.errors import RunError, UserError
-from crb_dspy.evaluation import Row, case_scores, evaluate, row_of
+from crb_dspy.evaluation.asking import evaluate
+from crb_dspy.evaluation.rows import Row, row_of, score_of
+from crb_dspy.evaluation.session import session
 from crb_dspy.export._losses import Losses
 from crb_dspy.export._seam import (
     Endpoint,
@@ -21,12 +21,14 @@ from crb_dspy.export._seam import (
     Render,
     own_settings,
 )
-from crb_dspy.extracting.extraction import opened
 from crb_dspy.program import Reading
+from crb_dspy.program.reading import read
 
 if TYPE_CHECKING:
-    from crb_dspy.cases import Case
-    from crb_dspy.models.reach import Model, Settings
+    from crb_dspy.data.cases import Case
+    from crb_dspy.data.kind import Kind
+    from crb_dspy.models.lm import Model
+    from crb_dspy.models.settings import Settings
     from crb_dspy.program import ExtractionProgram
     from crb_dspy.saved import Saved
 
@@ -34,16 +36,6 @@ if TYPE_CHECKING:
 Pair = tuple[Row, Row]
 # How often a program is asked again about a cell in which its export found something else.
 AGAIN = 3
-
-
-def cases_of(saved: Saved, data: str, k: int) -> tuple[Case, ...]:
-    """Return the first k cases with gold; UserError if there is none."""
-    from crb_dspy.benchmarks import load
-
-    cases = [case for case in load(data, saved.whole_schema).cases if case.gold is not None]
-    if not cases:
-        raise UserError(f"{data}: no case has gold")
-    return tuple(cases[:k])
 
 
 def compare(
@@ -54,14 +46,14 @@ def compare(
     RunError if a finding differs, unless something that the format lacks touched it, or the
     program itself, asked again, finds what the export did.
     """
-    with opened(settings) as model:
+    with session(settings) as model:
         own = evaluate(export.saved.program, cases, threads=settings.threads)
         proof = {
             "model": settings.model,
             "model_fingerprint": model.identity,
             "cases": [case.id for case in cases],
             "k": len(cases),
-            "failed_cells": sum(map(_failed, own)),
+            "failed_cells": sum(row.failed for row in own),
             "score_program": _score(own),
         }
         rows, alone = _of_artefact(exporter, export, folder, cases, model)
@@ -80,6 +72,22 @@ def compare(
         "excused": dict(excused),
         "filled_in": [] if alone else sorted({"schema", "settings"} - exporter.carries),
     }
+
+
+def score(saved: Saved, cases: Sequence[Case], settings: Settings) -> float:
+    """Return the score of a program on cases."""
+    with session(settings):
+        return _score(evaluate(saved.program, cases, threads=settings.threads))
+
+
+def cases_of(saved: Saved, data: str, k: int) -> tuple[Case, ...]:
+    """Return the first k cases with gold; UserError if there is none."""
+    from crb_dspy.data.benchmarks import load
+
+    cases = [case for case in load(data, saved.whole_schema).cases if case.gold is not None]
+    if not cases:
+        raise UserError(f"{data}: no case has gold")
+    return tuple(cases[:k])
 
 
 def _excuses(
@@ -119,7 +127,7 @@ def _of_artefact(
     exporter: Exporter, export: Export, folder: Path, cases: Sequence[Case], model: Model
 ) -> tuple[list[Row] | None, bool]:
     """Return what an artefact finds, None if it cannot be asked, and whether it ran by itself."""
-    arguments = model.engine.line.connected()
+    arguments = model.engine.server.connected()
     engine = model.engine
     endpoint = Endpoint(arguments, engine.supports_response_schema, engine.context)
     found = exporter.run(export, folder, cases, endpoint)
@@ -128,14 +136,9 @@ def _of_artefact(
         found = _asked(render, export, cases, endpoint)
     if found is None:
         return None, alone
-    keys = export.saved.schema.keys
-    return [_row(case, key, found[case.id][key]) for case in cases for key in keys], alone
-
-
-def score(saved: Saved, cases: Sequence[Case], settings: Settings) -> float:
-    """Return the score of a program on cases."""
-    with opened(settings):
-        return _score(evaluate(saved.program, cases, threads=settings.threads))
+    kinds = export.saved.schema.kinds.items()
+    rows = [_row(case, key, kind, found[case.id][key]) for case in cases for key, kind in kinds]
+    return rows, alone
 
 
 def _left(
@@ -152,27 +155,24 @@ def _left(
         if not left:
             break
         names = {row.case for row, _ in left}
-        model.engine.line.forget()
+        model.engine.server.forget()
         again = evaluate(program, [case for case in cases if case.id in names])
         said = {(row.case, row.category): _said(row) for row in again}
         left = [(row, other) for row, other in left if said[row.case, row.category] != _said(other)]
     return left
 
 
-def _row(case: Case, key: str, quotes: Quotes) -> Row:
-    return row_of(case, key, Reading({key: quotes or ()}, error="" if quotes is not None else "?"))
-
-
-def _failed(row: Row) -> bool:
-    return bool(row.error) and not row.salvaged
+def _row(case: Case, key: str, kind: Kind, items: Quotes) -> Row:
+    reading = Reading({key: items or ()}, error="" if items is not None else "?")
+    return row_of(case, key, reading, kind=kind)
 
 
 def _quotes(row: Row) -> Quotes:
-    return None if _failed(row) else row.predicted
+    return None if row.failed else row.predicted
 
 
 def _said(row: Row) -> tuple[object, ...]:
-    return row.predicted, _failed(row)
+    return row.predicted, row.failed
 
 
 def _told(row: Row, other: Row) -> str:
@@ -186,7 +186,7 @@ def _found(row: Row) -> str:
 
 
 def _score(rows: Sequence[Row]) -> float:
-    return round(statistics.fmean(case_scores(rows).values()), 6)
+    return round(score_of(rows), 6)
 
 
 def _asked(render: Render, export: Export, cases: Sequence[Case], endpoint: Endpoint) -> Findings:
@@ -200,7 +200,7 @@ def _answered(render: Render, export: Export, case: Case, endpoint: Endpoint) ->
 
     found: dict[str, Quotes] = {}
     for prompt in export.first:
-        text = export.saved.program.parts[prompt.part].read(case)
+        text = export.saved.program.parts[prompt.part].shown(case)
         if not text.strip():
             found |= dict.fromkeys(prompt.keys, ())
             continue
@@ -215,6 +215,7 @@ def _answered(render: Render, export: Export, case: Case, endpoint: Endpoint) ->
             continue
         choice = reply.choices[0]
         truncated = choice.finish_reason == "length"
-        answer = parse(choice.message.content or "", prompt.keys, truncated=truncated)
+        kinds = {key: export.saved.program.kinds[key] for key in prompt.keys}
+        answer = read(choice.message.content or "", kinds, truncated=truncated)
         found |= dict.fromkeys(prompt.keys) if answer.failed else answer.findings
     return found

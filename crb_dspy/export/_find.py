@@ -17,7 +17,7 @@ def names() -> list[str]:
 def find(name: str) -> Exporter:
     """Return a format by name; UserError that names the nearest."""
     if name not in (choices := names()):
-        from crb_dspy.schema import unknown
+        from crb_dspy.errors import unknown
 
         raise UserError(f"--to: {unknown('format', name, choices)}")
     module = importlib.import_module(f"crb_dspy.export.{name.replace('-', '_')}")

@@ -16,12 +16,12 @@ from crb_dspy import __version__
 from crb_dspy.errors import UserError
 from crb_dspy.export import _check, _notes
 from crb_dspy.export._seam import NEEDS, Export, Exporter, carried, lacking
-from crb_dspy.saved import Saved, as_json
-from crb_dspy.tracking import FOLDER
+from crb_dspy.files import FOLDER, as_json
+from crb_dspy.saved import Saved
 
 if TYPE_CHECKING:
-    from crb_dspy.cases import Case
-    from crb_dspy.models.reach import Settings
+    from crb_dspy.data.cases import Case
+    from crb_dspy.models.settings import Settings
 
 PROOF = "proof.json"
 
@@ -35,13 +35,44 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """What is wanted of an export: as it was tuned or without text, checked, tried on cases."""
 
     report_text: bool = True
     check: bool = True
     trial: Trial | None = None
     reports: tuple[Case, ...] = ()
+
+
+def make(
+    exporter: Exporter, saved: Saved, out: Path, request: Request
+) -> tuple[dict[str, Any], Export]:
+    """Write an export with its proof; return the proof and what was exported.
+
+    RunError at any difference, and then nothing is written or published. UserError if the place
+    cannot be written, or holds something else than an earlier export; also if it is written and
+    cannot be published.
+    """
+    other = [key for key, kind in saved.schema.kinds.items() if not kind.verbatim]
+    if exporter.quotes_only and other:
+        said = f"--to {exporter.name} reads lists of quotes alone, which {', '.join(other)} are not"
+        raise UserError(f"{said}; choose another format, or name others by --category")
+    kept = saved if request.report_text else without_text(saved)
+    cases = request.trial.cases if request.trial and exporter.wants_cases else ()
+    export = Export(kept, carried(exporter, kept), request.reports, cases, not request.report_text)
+    with _draft(out) as folder:
+        exporter.write(export, folder)
+        proof = _proof(exporter, export, folder, request)
+        proof |= _without(saved, request, proof)
+        (folder / "README.md").write_text(_notes.readme(exporter, export, proof), "utf-8")
+        proof["files"] = _check.files(folder)
+        (folder / PROOF).write_text(as_json(proof, indent=1) + "\n", "utf-8")
+    try:
+        published = exporter.publish(export, out)
+    except UserError as error:
+        said = f"{out} is written, but not published: {error}"
+        raise UserError(f"{said}; the same command publishes it") from error
+    return proof | {"published": published}, export
 
 
 def narrowed(saved: Saved, categories: Sequence[str]) -> Saved:
@@ -71,72 +102,9 @@ def without_text(saved: Saved) -> Saved:
     for part in program.parts.values():
         for _, predictor in part.named_predictors():
             predictor.demos = []
+        if part.support:
+            part.support = part.support.but(nearest=0, empty=0)
     return replace(saved, program=program)
-
-
-def make(exporter: Exporter, saved: Saved, out: Path, wish: Wish) -> tuple[dict[str, Any], Export]:
-    """Write an export with its proof; return the proof and what was exported.
-
-    RunError at any difference, and then nothing is written or published. UserError if the place
-    cannot be written, or holds something else than an earlier export; also if it is written and
-    cannot be published.
-    """
-    kept = saved if wish.report_text else without_text(saved)
-    cases = wish.trial.cases if wish.trial and exporter.wants_cases else ()
-    export = Export(kept, carried(exporter, kept), wish.reports, cases, not wish.report_text)
-    with _draft(out) as folder:
-        exporter.write(export, folder)
-        proof = _proof(exporter, export, folder, wish)
-        proof |= _without(saved, wish, proof)
-        (folder / "README.md").write_text(_notes.readme(exporter, export, proof), "utf-8")
-        proof["files"] = _check.files(folder)
-        (folder / PROOF).write_text(as_json(proof, indent=1) + "\n", "utf-8")
-    try:
-        published = exporter.publish(export, out)
-    except UserError as error:
-        said = f"{out} is written, but not published: {error}"
-        raise UserError(f"{said}; the same command publishes it") from error
-    return proof | {"published": published}, export
-
-
-def _proof(exporter: Exporter, export: Export, folder: Path, wish: Wish) -> dict[str, Any]:
-    origin = export.saved.origin
-    check = _check.check(exporter, export, folder) if wish.check else None
-    cases = None
-    if wish.check and wish.trial:
-        from crb_dspy.export._cases import compare
-
-        cases = compare(exporter, export, folder, wish.trial.cases, wish.trial.settings)
-    return {
-        "format": exporter.name,
-        "crb_dspy": __version__,
-        "program": origin.program,
-        "program_fingerprint": export.saved.fingerprint,
-        "model": origin.model,
-        "model_fingerprint": _check.model_fingerprint(origin),
-        "categories": list(export.saved.schema.keys),
-        "prompts": _check.hashes(export),
-        "lacks": {need: NEEDS[need] for need in lacking(exporter, export.saved)},
-        "report_text": _notes.report_text(export),
-        "check": check,
-        "cases": cases,
-    }
-
-
-def _without(saved: Saved, wish: Wish, proof: dict[str, Any]) -> dict[str, Any]:
-    """Return the score with and without the demonstrations, if they were dropped on request."""
-    scores: dict[str, Any] = {"score_with_report_text": None, "score_without_report_text": None}
-    if wish.report_text or wish.trial is None:
-        return scores
-    from crb_dspy.export._cases import score
-
-    trial = wish.trial
-    bare = proof["cases"]["score_program"] if proof["cases"] else None
-    scores["score_with_report_text"] = score(saved, trial.cases, trial.settings)
-    scores["score_without_report_text"] = (
-        score(without_text(saved), trial.cases, trial.settings) if bare is None else bare
-    )
-    return scores
 
 
 def earlier_files(out: Path) -> set[str]:
@@ -155,6 +123,46 @@ def earlier_files(out: Path) -> set[str]:
             said = f"--out {out}: holds {name}, which is of no earlier export"
             raise UserError(f"{said}; move it, or name another place")
     return earlier
+
+
+def _proof(exporter: Exporter, export: Export, folder: Path, request: Request) -> dict[str, Any]:
+    origin = export.saved.origin
+    check = _check.check(exporter, export, folder) if request.check else None
+    cases = None
+    if request.check and request.trial:
+        from crb_dspy.export._cases import compare
+
+        cases = compare(exporter, export, folder, request.trial.cases, request.trial.settings)
+    return {
+        "format": exporter.name,
+        "crb_dspy": __version__,
+        "program": origin.program,
+        "program_fingerprint": export.saved.fingerprint,
+        "model": origin.model,
+        "model_fingerprint": _check.model_fingerprint(origin),
+        "categories": list(export.saved.schema.keys),
+        "prompts": _check.hashes(export),
+        "lacks": {need: NEEDS[need] for need in lacking(exporter, export.saved)},
+        "report_text": _notes.report_text(export, holding="classifier" in exporter.carries),
+        "check": check,
+        "cases": cases,
+    }
+
+
+def _without(saved: Saved, request: Request, proof: dict[str, Any]) -> dict[str, Any]:
+    """Return the score with and without the demonstrations, if they were dropped on request."""
+    scores: dict[str, Any] = {"score_with_report_text": None, "score_without_report_text": None}
+    if request.report_text or request.trial is None:
+        return scores
+    from crb_dspy.export._cases import score
+
+    trial = request.trial
+    bare = proof["cases"]["score_program"] if proof["cases"] else None
+    scores["score_with_report_text"] = score(saved, trial.cases, trial.settings)
+    scores["score_without_report_text"] = (
+        score(without_text(saved), trial.cases, trial.settings) if bare is None else bare
+    )
+    return scores
 
 
 def _listed(proof: Path) -> set[str]:

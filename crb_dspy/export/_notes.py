@@ -13,19 +13,6 @@ LICENCE = (
 )
 
 
-def report_text(export: Export) -> dict[str, Any]:
-    """Say how much text of reports the demonstrations hold, and of which cases."""
-    shown = [demo for prompt in export.prompts for demo in prompt.demonstrations]
-    return {
-        "demonstrations": len(shown),
-        "characters": sum(len(demo["report"]) for demo in shown),
-        "cases": sorted({str(demo.get("case") or "unknown") for demo in shown}),
-        "dropped_on_request": export.dropped,
-        "reports_of_input": len(export.reports),
-        "test_cases": [case.id for case in export.cases],
-    }
-
-
 def readme(exporter: Exporter, export: Export, proof: dict[str, Any]) -> str:
     """Return the notes that go with every export."""
     origin = export.saved.origin
@@ -50,14 +37,13 @@ def readme(exporter: Exporter, export: Export, proof: dict[str, Any]) -> str:
         "",
         "## Text of reports",
         "",
-        *text_lines(export),
+        *text_lines(export, proof["report_text"]),
         "",
     ])  # fmt: skip
 
 
-def text_lines(export: Export) -> list[str]:
+def text_lines(export: Export, held: Mapping[str, Any]) -> list[str]:
     """Say in words whose text an export holds."""
-    held = report_text(export)
     lines = []
     if export.dropped:
         lines.append("The demonstrations were dropped on request: this is not what was tuned.")
@@ -97,6 +83,27 @@ def checked(proof: dict[str, Any]) -> list[str]:
         both = proof["score_with_report_text"]
         lines.append(f"Score with the demonstrations {both}, without them {without}.")
     return lines
+
+
+def report_text(export: Export, *, holding: bool) -> dict[str, Any]:
+    """Say how much text of reports the demonstrations hold, and of which cases.
+
+    `holding`: those too of which some are chosen for a report.
+    """
+    shown = [demo for prompt in export.prompts for demo in prompt.demonstrations]
+    parts = export.saved.program.parts.values()
+    showing = [part.support for part in parts if part.support and part.support.use.showing]
+    if showing and holding:
+        kept = showing[0].learnt.examples.sentences
+        shown += [{"case": example.case, "report": example.text} for example in kept]
+    return {
+        "demonstrations": len(shown),
+        "characters": sum(len(demo["report"]) for demo in shown),
+        "cases": sorted({str(demo.get("case") or "unknown") for demo in shown}),
+        "dropped_on_request": export.dropped,
+        "reports_of_input": len(export.reports),
+        "test_cases": [case.id for case in export.cases],
+    }
 
 
 def _on_cases(cases: Mapping[str, Any]) -> list[str]:

@@ -10,82 +10,39 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from crb_dspy.answers import Answer, parse
-from crb_dspy.prompt import defuse
+from crb_dspy.export._beside import asked_first, left_empty, looked_again
+from crb_dspy.export._client import SETTINGS, Client
+from crb_dspy.models.faults import spare_here
+from crb_dspy.program.answers import Answer
+from crb_dspy.program.prompt import example
+from crb_dspy.quotes.excerpts import excerpt
 
-# Both are given their values at the end of an exported script.
-SETTINGS: dict[str, Any] = {}
+# Given at the end of an exported script.
 PROMPTS: list[dict[str, Any]] = []
+# What stands beside the model, if anything does: `_beside.Beside`.
+BESIDE: Any = None
 
 
-def messages(
-    prompt: Mapping[str, Any], report: str, found: Sequence[str] = ()
-) -> list[dict[str, str]]:
-    """Return the messages of a prompt about a report, byte for byte as they were tuned."""
-    listed = json.dumps(list(found), ensure_ascii=False)
-    again = f"Already quoted: {listed}\n\n" if found else ""
-    user = prompt["before"] + defuse(report) + prompt["middle"] + again + prompt["after"]
-    return [{"role": "system", "content": prompt["system"]}, {"role": "user", "content": user}]
-
-
-def call(prompt: Mapping[str, Any], report: str, found: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the arguments of `litellm.completion` for a prompt."""
-    return {
-        "messages": messages(prompt, report, found),
-        "max_tokens": prompt["max_tokens"],
-        "temperature": SETTINGS["temperature"],
-        "response_format": prompt["response_format"],
-    }
-
-
-class Client:
-    """Asks one model; `structured` turns False once it refuses a response format."""
-
-    def __init__(self, connection: Mapping[str, Any], structured: bool = True) -> None:
-        import litellm
-        import openai
-
-        litellm.suppress_debug_info = True
-        self._litellm, self._connection, self.structured = litellm, connection, structured
-        # What may go wrong with one answer; LiteLLM's errors are kinds of OpenAI's.
-        self.errors = (ValueError, openai.OpenAIError)
-
-    def ask(self, prompt: Mapping[str, Any], report: str, found: Sequence[str] = ()) -> Answer:
-        """Ask once and read the answer; ValueError if there is nothing in it to use."""
-        choice = self._reply(call(prompt, report, found)).choices[0]
-        truncated = choice.finish_reason == "length"
-        answer = parse(choice.message.content or "", prompt["keys"], truncated=truncated)
-        if answer.failed:
-            raise ValueError(answer.failed)
-        return answer
-
-    def _reply(self, arguments: dict[str, Any]) -> Any:
-        free = {name: value for name, value in arguments.items() if name != "response_format"}
-        if not self.structured:
-            return self._litellm.completion(**free, **self._connection)
-        try:
-            return self._litellm.completion(**arguments, **self._connection)
-        except self._litellm.ContextWindowExceededError:
-            raise
-        except self._litellm.BadRequestError:
-            reply = self._litellm.completion(**free, **self._connection)
-            self.structured = False
-            return reply
-
-
-def extract(client: Client, report: str) -> dict[str, Any]:
+def extract(client: Client, name: str, sections: Mapping[str, str]) -> dict[str, Any]:
     """Return what all prompts find in a report: quotes, what was mended, errors, by category."""
+    report = "\n\n".join(f"## {heading}\n{body}" for heading, body in sections.items())
+    beside = BESIDE.of(name, sections) if BESIDE else None
     found: dict[str, list[str]] = {}
     mended: dict[str, str] = {}
     errors: dict[str, str] = {}
     for prompt in PROMPTS:
-        if prompt["repeats"] and prompt["keys"][0] in errors:
+        taught = beside and beside.has(prompt["part"])
+        over = taught or prompt["keys"][0] in errors
+        if prompt["look"] or (prompt["repeats"] and over):
             continue
         try:
-            _one(client, prompt, report, found, mended)
+            if taught:
+                _beside_one(client, prompt, beside, found, mended)
+            else:
+                _one(client, prompt, report, found, mended)
         except client.errors as error:
             for key in prompt["keys"]:
-                found[key], errors[key] = [], " ".join(f"{type(error).__name__}: {error}".split())
+                found[key], errors[key] = [], client.told(error)
     return {"findings": found, "mended": mended, "errors": errors}
 
 
@@ -104,8 +61,49 @@ def _one(
             mended[key] = "; ".join(filter(None, [mended.get(key), answer.irregular[key]]))
 
 
-def reports(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield (id, text) of text files, of cases in JSONL files, and of standard input for "-".
+def _beside_one(
+    client: Client,
+    prompt: Mapping[str, Any],
+    beside: Any,
+    found: dict[str, list[str]],
+    mended: dict[str, str],
+) -> None:
+    """Ask where the classifier sees something; what both find together is found."""
+    part, keys = prompt["part"], prompt["keys"]
+    quotes: dict[str, list[str]] = {key: [] for key in keys}
+    text = beside.text(part, keys)
+    asks = bool(text.strip()) and beside.asks(part, keys)
+    own = [other for other in PROMPTS if other["part"] == part]
+    before = [look for look in own if asks and look["look"] == "whether"]
+    denied = [key for look in before for key in asked_first(client, look, text)]
+    if asks and beside.asks(part, keys, denied):
+        answer = client.ask(prompt, text, nearest=_nearest(prompt, beside))
+        denied += left_empty(client.replied, keys, beside.silence(part))
+        quotes = answer.findings
+        mended |= answer.irregular
+        for again in (other for other in own if other["repeats"]):
+            _one(client, again, text, quotes, mended)
+        quotes |= {key: [] for key in denied}
+        for look in (other for other in own if other["look"] == "pruning"):
+            (key,) = look["keys"]
+            quotes[key] = looked_again(client, look, text, quotes[key])
+    for key in keys:
+        found[key] = beside.kept(part, key, quotes[key])
+
+
+def _nearest(prompt: Mapping[str, Any], beside: Any) -> list[str]:
+    """Return the examples that are chosen for a report, rendered."""
+    keys, asked = prompt["keys"], prompt["response_format"]["json_schema"]["schema"]["properties"]
+    before = {"reasoning": ""} if "reasoning" in asked else {}
+    shown = []
+    for demo in beside.nearest(prompt["part"], keys):
+        text, found = excerpt(demo["report"], {key: list(demo[key]) for key in keys})
+        shown.append(example(text, before | found))
+    return shown
+
+
+def reports(paths: Sequence[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Yield (id, sections) of text files, of cases in JSONL files, and of standard input for "-".
 
     SystemExit, with a line on stderr, for a file that cannot be read.
     """
@@ -121,16 +119,15 @@ def reports(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
             _stop(f"{path}: not one JSON object with id and sections a line: {said}")
 
 
-def _of_file(path: str) -> Iterator[tuple[str, str]]:
+def _of_file(path: str) -> Iterator[tuple[str, Mapping[str, str]]]:
     data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
     text = data.decode("utf-8-sig")
     if not path.endswith(".jsonl"):
-        yield Path(path).stem if path != "-" else "stdin", f"## Report\n{text}"
+        yield Path(path).stem if path != "-" else "stdin", {"Report": text}
         return
     for line in filter(str.strip, text.split("\n")):
         case = json.loads(line)
-        sections = case["sections"].items()
-        yield case["id"], "\n\n".join(f"## {heading}\n{body}" for heading, body in sections)
+        yield case["id"], {heading: f"{body}" for heading, body in case["sections"].items()}
 
 
 def _stop(reason: str) -> NoReturn:
@@ -147,7 +144,24 @@ def connection(arguments: argparse.Namespace) -> dict[str, Any]:
     address = arguments.api_base or own.get("api_base")
     base = {"api_base": address} if address else {}
     key = _key(model, arguments.api_key_env or own.get("api_key_env"), address)
-    return {"model": model, "max_retries": 3, "timeout": 600.0, **base, **key}
+    beside = _sent(own.get("request") or {})
+    if address and model.startswith("openai/"):
+        # Some servers stream unless they are told not to.
+        beside["extra_body"] = {"stream": False, **(beside.get("extra_body") or {})}
+    timed = {"max_retries": 3, "timeout": arguments.timeout}
+    return {"model": model, **timed, **base, **key, **beside}
+
+
+def _sent(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is sent beside a prompt: `$NAME` in a header is the variable's value."""
+    names = ("headers", "extra_headers")
+    headers = {
+        name: os.path.expandvars(str(text))
+        for group in names
+        for name, text in (request.get(group) or {}).items()
+    }
+    sent = {name: value for name, value in request.items() if name not in names}
+    return {**sent, **({"extra_headers": headers} if headers else {})}
 
 
 def _key(model: str, variable: str | None, address: str | None) -> dict[str, str]:
@@ -168,15 +182,23 @@ def main() -> int:
     parser.add_argument("--api-base", help="address of a server (default: that of its own model)")
     parser.add_argument("--api-key-env", metavar="NAME", help="variable that holds the key")
     parser.add_argument("--no-schema", action="store_true", help="send no response format")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for each question")
+    parser.add_argument(
+        "--max-answer-tokens", type=int, default=0, help="the least room of an answer"
+    )
     arguments = parser.parse_args()
+    spare_here()
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     # Before the first call, which may cost money.
     connected, read = connection(arguments), list(reports(arguments.files))
-    client = Client(connected, structured=not arguments.no_schema)
+    room, structured = arguments.max_answer_tokens, not arguments.no_schema
+    client = Client(connected, structured=structured, room=room)
     failed = False
-    for name, text in read:
-        row = {"id": name, **extract(client, text)}
+    for name, sections in read:
+        row = {"id": name, **extract(client, name, sections)}
         failed = failed or bool(row["errors"])
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
+    for line in client.learnt.lines():
+        sys.stderr.write(f"server: {line}\n")
     return 1 if failed else 0

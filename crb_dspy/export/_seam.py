@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from crb_dspy.cases import Case
+    from crb_dspy.data.cases import Case
     from crb_dspy.program import Part
     from crb_dspy.saved import Saved
 
@@ -25,8 +24,14 @@ NEEDS = {
     "sections": "the choice of sections that a category is shown",
     "pieces": "the reading of long reports in pieces",
     "grounding": "the dropping of quotes that are not in the report",
+    "classifier": "the sentence classifier beside the model, what it shows, the nearest examples",
+    "kinds": "how answers are read and scored that are no lists of quotes",
+    "pruning": "the second look that leaves out quotes",
+    "whether": "the question that comes first: whether there is anything of a category",
+    "silence": "the leaving empty by the model's own probability of an empty list",
 }
 ALL = frozenset(NEEDS)
+LOOKS = frozenset({"whether", "pruning", "silence"})
 # The variable by which an artefact is handed a key while it is checked, whatever the provider.
 KEY = "CRB_DSPY_API_KEY"
 
@@ -46,13 +51,15 @@ class Prompt:
     """One predictor's prompt: `before`, the report, `middle`, what was found, `after`.
 
     `repeats` marks a second pass, the only kind that shows what was found. `demonstrations` are
-    those it shows, as DSPy holds them.
+    those it shows, as DSPy holds them. `look` is which of `LOOKS` it serves, "" for the answer
+    itself.
     """
 
     name: str
     part: str
     label: str
     keys: tuple[str, ...]
+    titles: Mapping[str, str]
     system: str
     before: str
     middle: str
@@ -63,6 +70,17 @@ class Prompt:
     demonstrations: tuple[Mapping[str, Any], ...]
     reasoning: bool
     repeats: bool
+    look: str = ""
+
+    @property
+    def again(self) -> bool:
+        """Whether it shows what was found."""
+        return self.repeats or self.look == "pruning"
+
+    @property
+    def need(self) -> str:
+        """Which of `NEEDS` it serves, "" for the answer itself."""
+        return self.look or ("second_pass" if self.repeats else "")
 
     @property
     def response_format(self) -> dict[str, Any]:
@@ -88,7 +106,7 @@ class Export:
     @property
     def first(self) -> list[Prompt]:
         """The prompts of the first pass, one a part."""
-        return [prompt for prompt in self.prompts if not prompt.repeats]
+        return [prompt for prompt in self.prompts if not prompt.need]
 
 
 @dataclass(frozen=True)
@@ -113,6 +131,8 @@ class Exporter:
     wants_reports: ClassVar[bool] = False
     # Whether it holds the cases of --data.
     wants_cases: ClassVar[bool] = False
+    # Whether it reads answers itself, and can read lists of quotes alone.
+    quotes_only: ClassVar[bool] = False
     # Whether what it writes is run by DSPy.
     needs_dspy: ClassVar[bool] = False
 
@@ -148,20 +168,29 @@ class Exporter:
 
 def prompts_of(saved: Saved) -> tuple[Prompt, ...]:
     """Return the prompts of a program, in the order in which they are asked."""
-    program = saved.program
-    return tuple(prompt for name, part in program.parts.items() for prompt in _prompts(name, part))
+    room = saved.origin.max_answer_tokens or 0
+    return tuple(
+        replace(prompt, max_tokens=max(prompt.max_tokens, room))
+        for name, part in saved.program.parts.items()
+        for prompt in _prompts(name, part)
+    )
 
 
 def carried(exporter: Exporter, saved: Saved) -> tuple[Prompt, ...]:
     """Return the prompts of a program that a format carries."""
-    twice = "second_pass" in exporter.carries
-    return tuple(prompt for prompt in prompts_of(saved) if twice or not prompt.repeats)
+    lost = {need for need in ("second_pass", *LOOKS) if need not in exporter.carries}
+    return tuple(prompt for prompt in prompts_of(saved) if prompt.need not in lost)
 
 
 def _prompts(name: str, part: Part) -> Iterator[Prompt]:
-    predictors = sorted(part.named_predictors(), key=lambda pair: "found" in _inputs(pair[1]))
-    for number, (label, predictor) in enumerate(predictors):
+    own = sorted(part.named_predictors(), key=lambda pair: "found" in _inputs(pair[1]))
+    for number, (label, predictor) in enumerate([*own, *part.looks.items()]):
         yield _prompt((name, label, number), part, predictor)
+
+
+def predictors(part: Part) -> dict[str, Any]:
+    """Return all that a part asks, by label."""
+    return {**dict(part.named_predictors()), **part.looks}
 
 
 def _inputs(predictor: Any) -> Mapping[str, Any]:
@@ -170,40 +199,46 @@ def _inputs(predictor: Any) -> Mapping[str, Any]:
 
 
 def _prompt(place: tuple[str, str, int], part: Part, predictor: Any) -> Prompt:
-    from crb_dspy.prompt import answer_schema, categories_of, demonstrations, is_extraction
+    from crb_dspy.program import prompt as texts
+    from crb_dspy.program.yes_no import TOKENS
 
     name, label, number = place
     signature = predictor.signature
-    if not is_extraction(signature):
+    if not texts.is_extraction(signature):
         from crb_dspy.errors import UserError
 
         raise UserError(f"part '{name}' asks about something else than a report: not exportable")
     repeats = "found" in _inputs(predictor)
+    look = label.partition(" ")[0] if label in part.looks else ""
+    keys = texts.categories_of(signature)
+    tokens = TOKENS * len(keys) if look == "whether" else part.max_tokens
     system, user = messages_of(predictor, _REPORT, [_FOUND] if repeats else [])
     before, _, rest = user["content"].partition(_REPORT)
-    middle, mark, after = rest.partition(already_quoted([_FOUND]))
-    shown = [demo for demo in predictor.demos if demonstrations(signature, [demo])]
+    middle, mark, after = rest.partition(texts.already_quoted([_FOUND], texts.said_of(signature)))
+    shown = [demo for demo in predictor.demos if texts.demonstrations(signature, [demo])]
     return Prompt(
-        name=f"{name}_{label}" if number else name,
+        name=f"{name}_{label.replace(' ', '_')}" if number else name,
         part=name,
         label=label,
-        keys=tuple(categories_of(signature)),
+        keys=tuple(keys),
+        titles=texts.titles_of(signature),
         system=system["content"],
         before=before,
         middle=middle if mark else "",
         after=after if mark else rest,
-        schema=answer_schema(signature, part.max_tokens),
-        max_tokens=part.max_tokens,
+        schema=texts.answer_schema(signature, tokens),
+        max_tokens=tokens,
         instruction=signature.instructions,
         demonstrations=tuple(shown),
         reasoning="reasoning" in signature.output_fields,
-        repeats=repeats,
+        repeats=repeats and not look,
+        look=look,
     )
 
 
 def messages_of(predictor: Any, report: str, found: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return what a predictor sends, as the compiled program renders it."""
-    from crb_dspy.prompt import ReportFirst
+    from crb_dspy.program.prompt import ReportFirst
 
     inputs: dict[str, Any] = {"report": report}
     if "found" in _inputs(predictor):
@@ -223,27 +258,38 @@ def own_settings(export: Export, prompt: Prompt) -> Call:
     }
 
 
-def already_quoted(found: Sequence[str]) -> str:
-    """Return the lines of a second pass about what was found, "" for nothing."""
-    return f"Already quoted: {json.dumps(list(found), ensure_ascii=False)}\n\n" if found else ""
+def beside(export: Export) -> dict[str, Any]:
+    """Return what the program sends beside a prompt and its settings; headers are for who asks."""
+    sent = export.saved.origin.sent
+    return {name: its for name, its in sent.items() if name not in ("headers", "extra_headers")}
 
 
 def used(saved: Saved) -> frozenset[str]:
     """Return the needs that a program has."""
-    from crb_dspy.program import Part
-
     parts = saved.program.parts.values()
     prompts = prompts_of(saved)
     limited = bool(saved.origin.context) or saved.origin.model.startswith("local/")
     special = {
         "reasoning": any(prompt.reasoning for prompt in prompts),
-        "second_pass": any(type(part).ask is not Part.ask for part in parts),
-        "sections": any(type(part).read is not Part.read for part in parts),
+        "second_pass": any(part.twice for part in parts),
+        "sections": any(part.chooses_sections for part in parts),
         "pieces": limited,
         "grounding": any(not part.keep_ungrounded for part in parts),
+        "classifier": any(part.support for part in parts),
+        "kinds": not all(kind.verbatim for kind in saved.schema.kinds.values()),
     }
-    always = ALL - special.keys()
-    return always | {need for need, wanted in special.items() if wanted}
+    looked = frozenset[str]().union(*map(looks, parts))
+    always = ALL - special.keys() - LOOKS
+    return always | looked | {need for need, wanted in special.items() if wanted}
+
+
+def looks(part: Part) -> frozenset[str]:
+    """Return which of `LOOKS` a part has."""
+    if not part.support:
+        return frozenset()
+    use = part.support.use
+    wanted = {"whether": use.whether, "pruning": use.pruned, "silence": use.silence < 1}
+    return frozenset(need for need, its in wanted.items() if its)
 
 
 def lacking(exporter: Exporter, saved: Saved) -> list[str]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import string
 
 PLACEHOLDER = "{{report}}"
-# What may follow "<" in a control mark; see `crb_dspy.prompt.defuse`, whose rule this spells out.
-_AFTER, _WORDS = f"|/_{string.ascii_letters}", ("[INST]", "[/INST]")
 # What begins a tag, or to Nunjucks ends a comment; line ends that Jinja 2 would change.
 _TAG = re.compile(r"\{(?=[{%#\r])|(?<=#)\}|\r")
 
 
 def control() -> str:
     """Return the regular expression of control marks, each to be followed by a space."""
-    from crb_dspy.prompt import CONTROL
+    from crb_dspy.program.marks import CONTROL
 
     return CONTROL.pattern
 
@@ -35,11 +32,18 @@ def jinja(text: str) -> str:
 def jinja_marks(report: str, more: str = "") -> str:
     """Return a template of Jinja 2 and Nunjucks alike that shows a variable, its marks broken.
 
-    `more` is a filter for what is shown.
+    The rule of `program.marks.defuse` spelt out. `more` is a filter for what is shown.
     """
-    pieces = "".join(f' | replace("{mark}", "{mark[0]} {mark[1:]}")' for mark in _WORDS)
+    from crb_dspy.program.marks import AFTER, PAIRS, WORDS
+
+    marks = [*PAIRS, *(f"[{end}{word}]" for word in WORDS for end in ("", "/"))]
+    # A statement a mark: what Jinja 2 takes for a chain of filters grows with its square.
+    broken = "".join(
+        f'{{% set whole = whole | replace("{mark}", "{mark[0]} {mark[1:]}") %}}' for mark in marks
+    )
     return (
-        f'{{% for piece in {report}.split("<") %}}'
-        f'{{% if not loop.first %}}<{{% if piece and (piece | first) in "{_AFTER}" %}} '
-        f"{{% endif %}}{{% endif %}}{{{{ piece{pieces}{more} }}}}{{% endfor %}}"
+        f"{{% set whole = {report} %}}{broken}"
+        f'{{% for piece in whole.split("<") %}}'
+        f'{{% if not loop.first %}}<{{% if piece and (piece | first) in "{AFTER}" %}} {{% endif %}}'
+        f"{{% endif %}}{{{{ piece{more} }}}}{{% endfor %}}"
     )

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from crb_dspy.export._seam import Export, Exporter, Prompt
+from crb_dspy.export._seam import Export, Exporter, Prompt, beside
 
 _COPY = "Copy whole phrases from the text, word for word, with their values and negations."
 _SCRIPT = '''#!/usr/bin/env python3
@@ -31,6 +31,11 @@ import langextract as lx  # noqa: E402
 from langextract.prompt_validation import PromptValidationLevel  # noqa: E402
 
 
+# The settings that LangExtract hands on to a server with a URL.
+SENT = {"temperature", "max_output_tokens", "top_p", "frequency_penalty", "presence_penalty"}
+SENT |= {"seed", "stop", "logprobs", "top_logprobs", "reasoning_effort"}
+
+
 def examples(document):
     """Return the examples of a prompt as LangExtract's own."""
     return [
@@ -45,6 +50,9 @@ def main(model, report, url=None, key=None):
     given = {name: value for name, value in place.items() if value}
     folder, found = Path(__file__).parent, {}
     settings = json.loads((folder / "settings.json").read_text("utf-8"))
+    lost = sorted({name for own in settings.values() for name in own} - SENT) if url else []
+    if lost:
+        print(f"LangExtract does not send: {', '.join(lost)}", file=sys.stderr)
     for path in sorted(folder.glob("*.prompt.json")):
         document = json.loads(path.read_text("utf-8"))
         schema = path.with_name(path.name.replace(".prompt.", ".schema."))
@@ -79,15 +87,19 @@ class LangExtract(Exporter):
     """`NAME.prompt.json` a prompt, in LangExtract's structure, `extract.py`, which asks them.
 
     `NAME.schema.json` is LangExtract's `output_schema`, which also lets it ask without examples.
+    `settings.json` holds temperature, token limit and the program's parameters of a request. To a
+    server with a URL, LangExtract hands on those that OpenAI's API has of old; the script names
+    the others, which it leaves out.
     """
 
     name = "langextract"
     about = "prompt description and examples; LangExtract has a layout and a parser of its own"
     carries = frozenset({"settings", "pieces"})
+    quotes_only = True
 
     def write(self, export: Export, folder: Path) -> None:
         """Write a description with examples for each prompt, and a script that uses them."""
-        from crb_dspy.saved import as_json
+        from crb_dspy.files import as_json
 
         for prompt in export.first:
             document = {
@@ -97,12 +109,11 @@ class LangExtract(Exporter):
             for kind, content in (("prompt", document), ("schema", _schema(prompt))):
                 text = as_json(content, indent=1) + "\n"
                 (folder / f"{prompt.name}.{kind}.json").write_text(text, "utf-8")
-        temperature = export.saved.origin.temperature
+        origin = export.saved.origin
+        seed = {"seed": origin.seed} if origin.temperature else {}
+        own = {"temperature": origin.temperature, **seed, **beside(export)}
         settings = {
-            f"{prompt.name}.prompt.json": {
-                "temperature": temperature,
-                "max_output_tokens": prompt.max_tokens,
-            }
+            f"{prompt.name}.prompt.json": {**own, "max_output_tokens": prompt.max_tokens}
             for prompt in export.first
         }
         (folder / "settings.json").write_text(as_json(settings, indent=1) + "\n", "utf-8")
@@ -140,7 +151,7 @@ def _schema(prompt: Prompt) -> dict[str, Any]:
 
 
 def _shown(prompt: Prompt, number: int) -> tuple[str, dict[str, list[str]]]:
-    from crb_dspy.excerpts import excerpt
+    from crb_dspy.quotes.excerpts import excerpt
 
     demo = prompt.demonstrations[number]
     return excerpt(demo["report"], {key: list(demo[key]) for key in prompt.keys})

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render
+from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render, beside
 from crb_dspy.export._text import jinja, jinja_marks
 
 _ROLES = ("System:", "User:", "Assistant:")
@@ -67,6 +67,7 @@ def _front(export: Export, prompt: Prompt) -> str:
         "temperature": origin.temperature,
         "max_tokens": prompt.max_tokens,
         "response_format": prompt.response_format,
+        **beside(export),
         "input": {"schema": {"report": "string"}},
     }
     # LiteLLM knows no embedded model; without a name it takes the caller's.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render
+from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render, beside
 from crb_dspy.export._text import PLACEHOLDER, control, fill
 
 FILE = "prompts.json"
@@ -22,12 +22,13 @@ class Messages(Exporter):
 
     def write(self, export: Export, folder: Path) -> None:
         """Write one file; its `report` entry says how a report is put in."""
-        from crb_dspy.saved import as_json
+        from crb_dspy.files import as_json
 
         origin = export.saved.origin
         document = {
             "model": origin.model,
             "temperature": origin.temperature,
+            **({"request": sent} if (sent := beside(export)) else {}),
             "report": {
                 "placeholder": PLACEHOLDER,
                 "replace": "its first occurrence in the user message, and no other",

@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,26 +15,30 @@ from crb_dspy.export._seam import ALL, KEY, Endpoint, Export, Exporter, Findings
 from crb_dspy.export.state import rendered
 
 if TYPE_CHECKING:
-    from crb_dspy.cases import Case
-    from crb_dspy.models.reach import Settings
-    from crb_dspy.saved import Origin
+    from crb_dspy.data.cases import Case
+    from crb_dspy.models.settings import Settings
+    from crb_dspy.origin import Origin
 
 _INPUTS = [
     {"name": "id", "type": "string", "required": False},
     {"name": "report", "type": "string", "required": False},
+    {"name": "text", "type": "string", "required": False},
     {"name": "sections", "type": "string", "required": False},
 ]
 _MODEL, _BASE = "CRB_DSPY_MODEL", "CRB_DSPY_API_BASE"
 _KEY_ENV, _CONTEXT = "CRB_DSPY_API_KEY_ENV", "CRB_DSPY_CONTEXT"
+# Set, it stands for `--trust`.
+_TRUSTED = "CRB_DSPY_TRUST"
 
 
 class MlflowModel(Exporter):
     """An MLflow model folder around `program.json`; needs this package where it is run.
 
-    Rows have `report`, a text, or `sections`, a JSON object of texts by heading, and perhaps
+    Rows have `report` or `text`, or `sections`, a JSON object of texts by heading, and perhaps
     `id`. Answers have findings with offsets and status, what was mended, errors. The model is
     the one tuned for, or by the environment: CRB_DSPY_MODEL, CRB_DSPY_API_BASE,
     CRB_DSPY_API_KEY_ENV (the variable that holds its key), CRB_DSPY_CONTEXT (its tokens).
+    CRB_DSPY_TRUST lets the program run its own code and ask the server that its file names.
     """
 
     name = "mlflow-model"
@@ -73,7 +76,7 @@ class MlflowModel(Exporter):
         """Load the program that MLflow would load: no other tool reads it."""
         from crb_dspy.saved import load_program
 
-        return rendered(load_program(folder / "program.json").program, export)
+        return rendered(load_program(folder / "program.json", trust=True).program, export)
 
     def run(
         self, export: Export, folder: Path, cases: Sequence[Case], endpoint: Endpoint
@@ -101,16 +104,19 @@ class Extractor:
     def __init__(self, path: Path) -> None:
         from crb_dspy.saved import load_program
 
-        self._saved = load_program(path)
+        self._saved = load_program(path, trust=_TRUSTED in os.environ)
         self._model: Any = None
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[Any]:
         """Ask the program about every row of a data frame or list of mappings."""
         import dspy
 
-        from crb_dspy.prompt import ReportFirst
+        from crb_dspy.program.prompt import ReportFirst
 
-        rows = model_input.to_dict("records") if hasattr(model_input, "to_dict") else model_input
+        rows = model_input
+        if hasattr(model_input, "to_dict"):
+            # MLflow takes away columns that it does not know, and the rows with the last of them.
+            rows = model_input.to_dict("records") if len(model_input.columns) else [{}]
         lm = self._connected().lm
         with dspy.context(lm=lm, adapter=ReportFirst(), disable_history=True):
             return [self._answer(number, row) for number, row in enumerate(rows)]
@@ -118,9 +124,16 @@ class Extractor:
     def _answer(self, number: int, row: Mapping[str, Any]) -> dict[str, Any]:
         case = _case(str(number), row)
         prediction = self._saved.program(case=case)
+        kinds = self._saved.program.kinds
         findings = {
             key: [
-                {"quote": p.quote, "status": str(p.status), "spans": [list(s) for s in p.spans]}
+                {
+                    **kinds[key].told(p.quote),
+                    # Of a finding that is no quote, what it reads as.
+                    "quote": p.quote,
+                    "status": str(p.status),
+                    "spans": [list(s) for s in p.spans],
+                }
                 for p in placements
             ]
             for key, placements in prediction.findings.items()
@@ -135,7 +148,7 @@ class Extractor:
     def _connected(self) -> Any:
         """Return the model, reached at the first request, so that a server starts at once."""
         if self._model is None:
-            from crb_dspy.models.reach import Model
+            from crb_dspy.models.lm import Model
 
             settings = _settings(self._saved.origin)
             with tempfile.TemporaryDirectory() as folder:
@@ -150,18 +163,15 @@ class Extractor:
 def _settings(origin: Origin) -> Settings:
     """Return how the model is reached that the environment names, or the tuned one."""
     from crb_dspy.errors import UserError
-    from crb_dspy.extracting.extraction import settings_for
+    from crb_dspy.models.settings import Settings
 
     given = {name: os.environ.get(name) or None for name in (_MODEL, _BASE, _KEY_ENV, _CONTEXT)}
-    settings = settings_for(origin, given[_MODEL], given[_BASE], 1)
+    settings = origin.settings(given[_MODEL], given[_BASE], 1, trust=_TRUSTED in os.environ)
     context = given[_CONTEXT]
     if context and not context.isdecimal():
         raise UserError(f"{_CONTEXT}={context}: a number of tokens is wanted")
-    return replace(
-        settings,
-        api_key_env=given[_KEY_ENV] or settings.api_key_env,
-        context=int(context) if context else settings.context,
-    )
+    own = {"api_key_env": given[_KEY_ENV], "context": int(context) if context else None}
+    return Settings.of(settings, **{name: its for name, its in own.items() if its})
 
 
 def _load_pyfunc(path: str) -> Extractor:
@@ -169,13 +179,15 @@ def _load_pyfunc(path: str) -> Extractor:
 
 
 def _case(number: str, row: Mapping[str, Any]) -> Case:
-    from crb_dspy.cases import Case
+    from crb_dspy.data.cases import Case
     from crb_dspy.errors import UserError
 
     given = {key: value for key, value in row.items() if isinstance(value, str)}
-    if not given.keys() & {"report", "sections"}:
-        raise UserError(f"row {number}: give `report`, a text, or `sections`, a JSON object")
-    sections = json.loads(given["sections"]) if "sections" in given else {"Report": given["report"]}
+    texts = [given[name] for name in ("report", "text") if name in given]
+    if not texts and "sections" not in given:
+        known = "`report` or `text`, or `sections`, a JSON object"
+        raise UserError(f"row {number}: give {known}; columns of other names are not seen")
+    sections = json.loads(given["sections"]) if "sections" in given else {"Report": texts[0]}
     return Case(given.get("id", number), sections)
 
 
@@ -190,6 +202,7 @@ def _environment(endpoint: Endpoint) -> Iterator[None]:
         _KEY_ENV: KEY if key else None,
         KEY: key,
         _CONTEXT: endpoint.context,
+        _TRUSTED: 1,
     }
     changes = {name: str(value) for name, value in wanted.items() if value}
     before = {name: os.environ.get(name) for name in changes}

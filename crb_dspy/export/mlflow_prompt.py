@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render, prompts_of
+from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render, beside, prompts_of
 from crb_dspy.export._text import jinja, jinja_marks
 
 FILE = "prompts.json"
@@ -26,7 +26,8 @@ class MlflowPrompt(Exporter):
 
     def write(self, export: Export, folder: Path) -> None:
         """Write tuned prompts and seeds as they will be registered."""
-        from crb_dspy.saved import Saved, as_json
+        from crb_dspy.files import as_json
+        from crb_dspy.saved import Saved
 
         saved = export.saved
         seeds = {p.name: p for p in prompts_of(Saved(saved.seed, saved.schema, saved.origin))}
@@ -60,7 +61,7 @@ class MlflowPrompt(Exporter):
 
         UserError if the registry cannot be reached or refuses one.
         """
-        from crb_dspy.tracking import connect, explained
+        from crb_dspy.tracking.store import connect, explained
 
         entries = json.loads((folder / FILE).read_text("utf-8"))
         done = []
@@ -89,6 +90,7 @@ def _entry(export: Export, prompt: Prompt) -> dict[str, Any]:
             "model_name": origin.model,
             "temperature": origin.temperature,
             "max_tokens": prompt.max_tokens,
+            **({"extra_params": sent} if (sent := beside(export)) else {}),
         },
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crb_dspy.errors import RunError, UserError
-from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render
+from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render, beside
 from crb_dspy.export._text import control
 
 # How a message begins and ends, by words in a model's name.
@@ -97,10 +97,21 @@ def _modelfile(export: Export, prompt: Prompt) -> str:
         f"FROM {_base(origin.model)}\n"
         f"PARAMETER temperature {origin.temperature}\n"
         f"PARAMETER num_predict {prompt.max_tokens}\n"
-        f"PARAMETER num_ctx {origin.context or _CONTEXT}\n"
+        f"PARAMETER num_ctx {origin.sent.get('num_ctx') or origin.context or _CONTEXT}\n"
+        f"{_parameters(export)}"
         f'SYSTEM """{prompt.system}"""\n'
         f'TEMPLATE """{template}"""\n'
     )
+
+
+def _parameters(export: Export) -> str:
+    """Return the lines of what else the program sends and a Modelfile knows."""
+    sent = {name: its for name, its in beside(export).items() if name in _KNOWN}
+    return "".join(f"PARAMETER {name} {its}\n" for name, its in sent.items())
+
+
+# Parameters of a Modelfile that a request may set.
+_KNOWN = ("top_p", "top_k", "min_p", "repeat_penalty", "repeat_last_n", "stop")
 
 
 def _base(model: str) -> str:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render
+from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render, beside
 
 # Limits of one file of the API: requests, bytes.
 MOST, LARGEST = 50_000, 200_000_000
@@ -27,7 +27,7 @@ class OpenAIBatch(Exporter):
         """Write the requests, report by report, so that prompts of one report stay together."""
         parts = export.saved.program.parts
         texts = [
-            (case.id, prompt, parts[prompt.part].read(case))
+            (case.id, prompt, parts[prompt.part].shown(case))
             for case in export.reports
             for prompt in export.first
         ]
@@ -56,7 +56,7 @@ class OpenAIBatch(Exporter):
         for case in export.reports:
             for prompt in export.first:
                 part = parts[prompt.part]
-                name, text = f"{case.id}/{prompt.name}", part.read(case)
+                name, text = f"{case.id}/{prompt.name}", part.shown(case)
                 sent = part.messages(text) if text.strip() else None
                 if bodies.get(name, {}).get("messages") != sent:
                     faults.append(f"{name}: the messages are not the program's")
@@ -64,7 +64,7 @@ class OpenAIBatch(Exporter):
 
 
 def _write(export: Export, texts: Sequence[tuple[str, Prompt, str]], folder: Path) -> None:
-    from crb_dspy.saved import as_json
+    from crb_dspy.files import as_json
 
     lines = [as_json(_request(export, prompt, name, text)) + "\n" for name, prompt, text in texts]
     for number, chunk in enumerate(_chunks(lines), 1):
@@ -72,10 +72,13 @@ def _write(export: Export, texts: Sequence[tuple[str, Prompt, str]], folder: Pat
 
 
 def _request(export: Export, prompt: Prompt, name: str, report: str) -> dict[str, Any]:
-    from crb_dspy.prompt import defuse
+    from crb_dspy.program.marks import defuse
 
     origin = export.saved.origin
+    sent = beside(export)
     body = {
+        **sent.pop("extra_body", {}),
+        **sent,
         "model": origin.model.partition("/")[2] or origin.model,
         "messages": [
             {"role": "system", "content": prompt.system},

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render
+from crb_dspy.export._seam import Call, Export, Exporter, Prompt, Render, beside
 from crb_dspy.export._text import jinja, jinja_marks
 
 if TYPE_CHECKING:
-    from crb_dspy.cases import Case
+    from jinja2 import Template
+
+    from crb_dspy.data.cases import Case
+    from crb_dspy.data.kind import Kind
 
 FILE = "promptfooconfig.yaml"
 _PROVIDERS = {
@@ -50,7 +54,7 @@ class Promptfoo(Exporter):
 
     def write(self, export: Export, folder: Path) -> None:
         """Write the configuration as JSON, which is YAML, and one file a prompt."""
-        from crb_dspy.saved import as_json
+        from crb_dspy.files import as_json
 
         (folder / "prompts").mkdir()
         for prompt in export.first:
@@ -74,17 +78,16 @@ class Promptfoo(Exporter):
         entries = {entry["label"]: entry for entry in config["prompts"]}
         prompts = {prompt.name: prompt for prompt in export.first}
 
+        @cache
+        def templates(file: str) -> list[tuple[str, Template]]:
+            messages = json.loads((folder / file.removeprefix("file://")).read_text("utf-8"))
+            return [(one["role"], environment.from_string(one["content"])) for one in messages]
+
         def render(prompt: str, report: str, found: Sequence[str]) -> Call:
             entry = entries[prompt]
-            file = folder / entry["id"].removeprefix("file://")
             messages = [
-                {
-                    "role": message["role"],
-                    "content": environment.from_string(message["content"]).render(
-                        report={"text": report}
-                    ),
-                }
-                for message in json.loads(file.read_text("utf-8"))
+                {"role": role, "content": template.render(report={"text": report})}
+                for role, template in templates(entry["id"])
             ]
             return {**_settings(entry["config"], prompts[prompt]), "messages": messages}
 
@@ -108,6 +111,8 @@ def _entry(export: Export, prompt: Prompt) -> dict[str, Any]:
         else {"response_format": prompt.response_format}
     )
     config = {"temperature": origin.temperature, "max_tokens": prompt.max_tokens, **schema}
+    if sent := beside(export):
+        config["passthrough"] = sent
     return {"id": f"file://prompts/{prompt.name}.json", "label": prompt.name, "config": config}
 
 
@@ -122,7 +127,7 @@ def _unbounded(prompt: Prompt) -> dict[str, Any]:
 
 def _settings(config: Mapping[str, Any], prompt: Prompt) -> Call:
     """Return what a prompt's configuration sends, in the shape of OpenAI's API."""
-    read = dict(config)
+    read = {name: its for name, its in config.items() if name != "passthrough"}
     if "output_format" in read:
         same = read.pop("output_format") == _unbounded(prompt)
         read["response_format"] = prompt.response_format if same else None
@@ -148,11 +153,13 @@ def _base(family: str, api_base: str | None) -> str | None:
 
 
 def _tests(export: Export) -> Iterator[dict[str, Any]]:
-    parts = export.saved.program.parts
+    parts, kinds = export.saved.program.parts, export.saved.schema.kinds
     for prompt in export.first:
         for case in export.cases:
-            shown = parts[prompt.part].read(case)
-            yield _test(prompt, f"{case.id}: {prompt.name}", shown) | _judged(prompt, case, shown)
+            shown = parts[prompt.part].shown(case)
+            yield _test(prompt, f"{case.id}: {prompt.name}", shown) | _judged(
+                prompt, case, shown, kinds
+            )
         if not export.cases:
             yield _test(prompt, f"example: {prompt.name}", _EXAMPLE)
 
@@ -166,11 +173,13 @@ def _test(prompt: Prompt, description: str, report: str) -> dict[str, Any]:
     }
 
 
-def _judged(prompt: Prompt, case: Case, shown: str) -> dict[str, Any]:
-    """Add gold, where a case has it and a prompt asks for one category."""
+def _judged(prompt: Prompt, case: Case, shown: str, kinds: Mapping[str, Kind]) -> dict[str, Any]:
+    """Add gold, where a case has it and a prompt asks for one category of quotes."""
     if case.gold is None or len(prompt.keys) > 1:
         return {}
     (key,) = prompt.keys
+    if not kinds[key].verbatim:
+        return {"vars": {"report": {"text": shown}}}
     checks = [
         {"type": "is-json", "value": prompt.schema},
         {"type": "javascript", "value": _SHARE.replace("KEY", key), "threshold": 0},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crb_dspy.export._seam import (
     ALL,
+    LOOKS,
     Call,
     Endpoint,
     Export,
@@ -16,10 +17,11 @@ from crb_dspy.export._seam import (
     Quotes,
     Render,
     messages_of,
+    predictors,
 )
 
 if TYPE_CHECKING:
-    from crb_dspy.cases import Case
+    from crb_dspy.data.cases import Case
 
 FILE = "state.json"
 
@@ -29,14 +31,14 @@ class State(Exporter):
 
     name = "state"
     about = "DSPy's own JSON state, for `program.load`"
-    carries = ALL
+    carries = ALL - LOOKS - {"classifier"}
     needs_dspy = True
 
     def write(self, export: Export, folder: Path) -> None:
         """Write the state of every predictor under DSPy's names."""
         from dspy.utils.saving import get_dependency_versions
 
-        from crb_dspy.saved import as_json
+        from crb_dspy.files import as_json
 
         saved = export.saved
         origin = saved.origin
@@ -65,13 +67,13 @@ class State(Exporter):
         self, export: Export, folder: Path, cases: Sequence[Case], endpoint: Endpoint
     ) -> Findings:
         """Run the program that DSPy loads, in the context that is set."""
-        from crb_dspy.evaluation import evaluate
+        from crb_dspy.evaluation.asking import evaluate
 
         program = export.saved.seed
         program.load(str(folder / FILE))
         found: dict[str, dict[str, Quotes]] = {case.id: {} for case in cases}
         for row in evaluate(program, cases):
-            failed = row.error and not row.salvaged
+            failed = row.failed
             found[row.case][row.category] = None if failed else row.predicted
         return found
 
@@ -82,7 +84,7 @@ def rendered(program: Any, export: Export) -> Render:
 
     def render(prompt: str, report: str, found: Sequence[str]) -> Call:
         part, label = places[prompt]
-        predictor = dict(program.parts[part].named_predictors())[label]
+        predictor = predictors(program.parts[part])[label]
         return {"messages": messages_of(predictor, report, found)}
 
     return render

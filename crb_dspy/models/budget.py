@@ -34,6 +34,9 @@ class Caps:
     minutes: float | None = None
 
 
+_NONE = Caps()
+
+
 @dataclass(frozen=True)
 class Amount:
     """Calls, tokens, dollars and minutes that are spent, reserved, or kept back."""
@@ -120,11 +123,10 @@ class Budget:
         wanted = Amount(1, tokens, usd)
         with self._changed:
             phase = phase or self.phase
-            while True:
-                self._end_if(phase, wanted)
-                if not self._beyond(self._under_way() + wanted):
-                    break
+            self._end_if(phase, wanted)
+            while self.caps != _NONE and self._beyond(self._under_way() + wanted):
                 self._changed.wait(self._seconds_left())
+                self._end_if(phase, wanted)
             reservation = Reservation(wanted)
             self._reserved.add(reservation)
             return reservation
@@ -212,7 +214,7 @@ class Budget:
 
     def _end_if(self, phase: Phase, wanted: Amount) -> None:
         """End the phase if a call would not fit beside what is spent; BudgetSpent if it is over."""
-        if not phase.ended and (reason := self._beyond(wanted)):
+        if not phase.ended and self.caps != _NONE and (reason := self._beyond(wanted)):
             phase.ended = reason
             self._first_end = self._first_end or reason
             self._changed.notify_all()

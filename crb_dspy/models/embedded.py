@@ -7,13 +7,15 @@ import os
 import secrets
 import socket
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from crb_dspy.errors import RunError, UserError
+from crb_dspy.errors import RunError, UserError, one_line
+from crb_dspy.models import load
 
 HOST = "127.0.0.1"
 # The engine can stop between two batches only; on two cores one of 256 tokens takes four
@@ -84,10 +86,10 @@ def _parameters(path: Path, context: int, slots: int, cache_ram_mib: int) -> Any
     try:
         import xllamacpp
     except ImportError as error:
-        raise UserError(
-            "the embedded engine is not installed: pip install 'crb_dspy[local]', or choose "
-            "another --model"
-        ) from error
+        why = f"cannot be loaded: {one_line(error)}"  # a library of the system, libgomp for one
+        if isinstance(error, ModuleNotFoundError):
+            why = "is not installed: pip install 'crb_dspy[local]'"
+        raise UserError(f"the embedded engine {why}, or choose another --model") from error
     try:
         with path.open("rb") as file:
             if file.read(4) != b"GGUF":
@@ -99,13 +101,30 @@ def _parameters(path: Path, context: int, slots: int, cache_ram_mib: int) -> Any
     parameters.hostnames, parameters.port = [HOST], 0
     parameters.n_ctx, parameters.n_parallel = context * slots, slots
     parameters.n_batch = parameters.n_ubatch = BATCH
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = _cores()
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = _threads()
     parameters.cache_prompt = parameters.use_jinja = True
     parameters.cache_ram_mib = min(cache_ram_mib, _memory_mib() // 2)
     parameters.slot_prompt_similarity = SAME_PROMPT
     # Slots would show reports to whoever asks; below zero nothing is written to stderr.
     parameters.endpoint_slots, parameters.ui, parameters.verbosity = False, False, -1
     return parameters
+
+
+def _threads() -> int:
+    """Return as many threads as there are cores that nobody uses, and say so if that is not all.
+
+    Threads wait for each other after every layer: one that has to share its core with other work
+    holds up all of them, and fewer are faster.
+    """
+    cores, free = _cores(), load.free_cores()
+    threads = max(1, min(cores, round(free)))
+    if threads < cores:
+        s = "" if threads == 1 else "s"
+        sys.stderr.write(
+            f"local model: other work is on this machine, {free:.1f} of {cores} cores are free: "
+            f"{threads} thread{s}\n"
+        )
+    return threads
 
 
 def _cores() -> int:

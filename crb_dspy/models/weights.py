@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from crb_dspy.errors import UserError
+from crb_dspy.errors import UserError, unknown
 from crb_dspy.models.sources import (
     Bar,
     Unavailable,
@@ -21,7 +21,6 @@ from crb_dspy.models.sources import (
     from_hub,
     from_wheels,
 )
-from crb_dspy.schema import unknown
 
 KNOWN = {
     "qwen2.5-coder-1.5b-instruct": Weights(

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from dspy.lm15 import LM15Error, Message, Request, Response
+from dspy.lm15 import (
+    LM15Error,
+    Message,
+    Request,
+    Response,
+    ServerError,
+    TokenLogprob,
+    TopLogprob,
+)
 from dspy.lm15 import Usage as TokenUsage
+
+from crb_dspy.errors import LEAST, hide, scrubbed, without_secrets
+from crb_dspy.models import faults
+from crb_dspy.models.reply import Unreadable, get, read
 
 # What an answer without a limit of its own is taken to need at most.
 UNLIMITED = 4096
@@ -23,6 +37,7 @@ def arguments(request: Request, *, marked: bool = False) -> dict[str, Any]:
         "temperature": config.temperature,
         "seed": config.seed,
         "response_format": _format(config.response_format),
+        **({"logprobs": True, "top_logprobs": config.logprobs} if config.logprobs else {}),
     }
     system = [{"role": "system", "content": request.system}] if request.system else []
     messages = [{"role": m.role, "content": _content(m, marked)} for m in request.messages]
@@ -30,6 +45,16 @@ def arguments(request: Request, *, marked: bool = False) -> dict[str, Any]:
         "messages": system + messages,
         **{name: value for name, value in given.items() if value is not None},
     }
+
+
+def encoded(arguments: Mapping[str, Any]) -> bytes:
+    """Return arguments as JSON, texts with half a character too."""
+    import orjson
+
+    try:
+        return orjson.dumps(arguments)
+    except TypeError:
+        return json.dumps(arguments).encode()
 
 
 def _content(message: Message, marked: bool) -> Any:
@@ -51,21 +76,75 @@ def _format(canonical: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"type": "json_schema", "json_schema": {"name": "answer", **constraint}}
 
 
+# Where a response says what was odd about its reply: `program/prompt.py` reads `note` and `failed`.
+MARKS = "crb_dspy"
+# The most tokens that a server may put before a prompt by itself, and the most characters of a
+# token: counts beyond them are no counts.
+OWN, STRETCH = 20_000, 60
+
+
 def response_of(reply: Any, model: str) -> Response:
-    """Return LiteLLM's reply as DSPy's canonical response."""
-    choice, usage = reply.choices[0], reply.usage
-    details = getattr(usage, "prompt_tokens_details", None)
+    """Return a reply, LiteLLM's or the JSON of a server, as DSPy's canonical response.
+
+    Without secrets, in case a server tells what it was sent: answers are kept.
+    """
+    try:
+        found = read(reply)
+    except Unreadable as error:
+        raise ServerError(str(error), status=502) from error
+    marks = {name: its for name in ("note", "failed") if (its := getattr(found, name))}
     return Response(
-        id=reply.id or None,
-        model=reply.model or model,
-        message=Message.assistant(choice.message.content or ""),
-        finish_reason="length" if choice.finish_reason == "length" else "stop",
+        id=without_secrets(found.id) or None,
+        model=without_secrets(found.model or model) or model,
+        message=Message.assistant(without_secrets(found.text)),
+        finish_reason="length" if found.cut else "stop",
         usage=TokenUsage(
-            input_tokens=usage.prompt_tokens,
-            output_tokens=usage.completion_tokens,
-            cache_read_tokens=getattr(details, "cached_tokens", None) or 0,
+            input_tokens=found.sent, output_tokens=found.written, cache_read_tokens=found.cached
         ),
+        provider_data={MARKS: marks} if marks else None,
+        logprobs=_logprobs(reply),
     )
+
+
+def _logprobs(reply: Any) -> tuple[TokenLogprob, ...] | None:
+    """Return the probabilities of an answer's tokens, None where the server told none."""
+    choices = get(reply, "choices")
+    told = get(get(choices[0], "logprobs"), "content") if choices else None
+    if not told:
+        return None
+    return tuple(
+        TokenLogprob(
+            without_secrets(get(one, "token")),
+            float(get(one, "logprob")),
+            top=tuple(
+                TopLogprob(without_secrets(get(other, "token")), float(get(other, "logprob")))
+                for other in get(one, "top_logprobs") or ()
+            ),
+        )
+        for one in told
+    )
+
+
+def counted(response: Response, prompt: str, count: Callable[[str], int]) -> tuple[Response, bool]:
+    """Return a response with our own counts where the server's cannot be, and whether it has any.
+
+    They cannot where they are missing, zero, or beyond all bounds for the texts.
+    """
+    usage, text = response.usage, response.text or ""
+    sent, written = usage.input_tokens, usage.output_tokens
+    size = len(prompt.encode("utf-8", "replace"))
+    good = sent is not None and size / STRETCH <= sent <= size + OWN and sent > 0
+    fine = written is not None and len(text) / STRETCH <= written <= 10 * len(text) + 10 * OWN
+    if good and fine:
+        return response, False
+    own = replace(
+        usage,
+        input_tokens=sent if good else count(prompt),
+        output_tokens=written if fine else (count(text) if text else 0),
+        cache_read_tokens=usage.cache_read_tokens if good else 0,
+        total_tokens=None,
+    )
+    return replace(response, usage=own), True
 
 
 def dollars_of(reply: Any) -> float:
@@ -74,10 +153,13 @@ def dollars_of(reply: Any) -> float:
     return float(hidden.get("response_cost") or 0.0)
 
 
-def error_of(error: Exception, model: str, key: str | None) -> Exception:
-    """Return an error of LiteLLM as one of `dspy.lm15`: without the key, with the time to wait.
+def error_of(
+    error: Exception, model: str, key: str | None, context: int | None = None
+) -> Exception:
+    """Return an error of LiteLLM as one of `dspy.lm15`: without secrets, with the time to wait.
 
-    Servers quote the key. LiteLLM keeps the headers where DSPy does not look for them.
+    Servers quote the key. LiteLLM keeps the headers where DSPy does not look for them. `context` is
+    what is set, for the hint to whom a prompt was too long.
     """
     from dspy.clients._http import retry_after_seconds
     from dspy.clients.engines.litellm_errors import to_lm15_error
@@ -86,10 +168,13 @@ def error_of(error: Exception, model: str, key: str | None) -> Exception:
     headers = getattr(error, "litellm_response_headers", None) or {}
     if isinstance(mapped, LM15Error) and mapped.retry_after is None:
         mapped.retry_after = retry_after_seconds(headers.get("retry-after"))
+    mapped = faults.known(mapped, context)
     said = str(getattr(mapped, "message", "") or mapped)
     # Local servers get a placeholder, which may be a word.
-    if key and len(key) >= 8 and key in said:
-        said = said.replace(key, "***")
+    if key and len(key) >= LEAST:
+        hide(key)
+    if (clean := scrubbed(said)) != said:
+        said = clean
         mapped.args = (said,)
         if hasattr(mapped, "message"):
             mapped.message = said
@@ -106,15 +191,3 @@ def prompt_text(request: Request) -> str:
     schema = request.config.response_format
     texts = [request.system or "", *(message.text or "" for message in request.messages)]
     return "\n".join([*texts, str(schema) if schema else ""])
-
-
-def price(model: str, prompt_tokens: int, completion_tokens: int) -> float:
-    """Return what a call would cost in dollars by LiteLLM's price list, 0 where it has none."""
-    import litellm
-
-    listed = litellm.model_cost
-    entry = listed.get(model) or listed.get(model.partition("/")[2]) or {}
-    return float(
-        prompt_tokens * (entry.get("input_cost_per_token") or 0.0)
-        + completion_tokens * (entry.get("output_cost_per_token") or 0.0)
-    )

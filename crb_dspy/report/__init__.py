@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
+from crb_dspy.data.schema import Schema
+from crb_dspy.report.candidates import Searched, searches
 from crb_dspy.report.cells import AnyRow, baseline_of, cells_of, paired
 from crb_dspy.report.diff import compare
 from crb_dspy.report.render import page
 from crb_dspy.report.view import Heading, View, build, most_different_first
-from crb_dspy.schema import Schema
 
-__all__ = ["Heading", "View", "baseline_of", "build", "page", "report", "side_by_side"]
+__all__ = ["Heading", "Searched", "View", "baseline_of", "build", "page", "report", "side_by_side"]
 
 Rows = Sequence[AnyRow]
 # A part of the program, its seed prompt, its tuned prompt.
@@ -27,18 +28,22 @@ def report(
     cases: Iterable[Case],
     schema: Schema,
     prompts: Iterable[Prompt],
-    verdicts: Iterable[tuple[str, str]] = (),
+    searched: Searched | None = None,
 ) -> str:
     """Return the page of a compile: seed against tuned program on the test cases.
 
-    `headline` is the result in one sentence; rows are those of an evaluation or lines of a
-    cells.jsonl (`baseline_of` gives the seed's). `cases` may hold more than the rows name;
-    UserError where one is missing. `verdicts` say what became of each part.
+    `headline` is the result in one sentence, further lines of it stand below; rows are those of an
+    evaluation or lines of a cells.jsonl (`baseline_of` gives the seed's). `cases` may hold more
+    than the rows name;
+    UserError where one is missing. `searched` tells what was tried for each part, and of its end.
     """
     pairs = paired(cells_of(cells_baseline), cells_of(cells_tuned))
-    view = build(Heading(title, headline, ("seed", "tuned")), pairs, cases, schema)
+    first, _, note = headline.partition("\n")
+    view = build(Heading(title, first, ("seed", "tuned"), note), pairs, cases, schema)
     diffs = tuple(compare(*prompt) for prompt in prompts)
-    return page(replace(view, prompts=diffs, verdicts=tuple(verdicts)))
+    told = searched or Searched()
+    shown = replace(view, prompts=diffs, verdicts=tuple(told.verdicts), stays=tuple(told.stays))
+    return page(replace(shown, search=searches(told)))
 
 
 def side_by_side(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from crb_dspy.data.kind import Kind
 from crb_dspy.errors import UserError
+from crb_dspy.scoring.halves import Halves
 
 if TYPE_CHECKING:  # Files are compared without loading DSPy.
-    from crb_dspy.evaluation import Row
+    from crb_dspy.evaluation.rows import Row
 
 AnyRow: TypeAlias = "Row | Mapping[str, object] | Cell"
 
@@ -27,6 +30,20 @@ class Cell:
     reason: str = ""
     error: str = ""
     salvaged: bool = False
+    # Whether cells with and without gold are two halves of the score.
+    halved: bool = True
+    # Whether nothing was to be found, where gold itself does not say it.
+    silent: bool | None = None
+
+    @property
+    def halves(self) -> Halves:
+        """What it adds to a score."""
+        if math.isnan(self.score):
+            return Halves()
+        silent = not self.gold if self.silent is None else self.silent
+        if not (silent and self.halved):
+            return Halves(self.score, 1)
+        return Halves(empty=self.score, n_empty=1)
 
     @property
     def failed(self) -> bool:
@@ -52,23 +69,24 @@ class Pair:
         return not any((self.a.gold, *((c.predicted or c.error) for c in (self.a, self.b))))
 
 
-def cells_of(rows: Iterable[AnyRow]) -> list[Cell]:
-    """Return rows, or the lines of a cells.jsonl, as cells."""
-    return [row if isinstance(row, Cell) else _cell(row) for row in rows]
+def cells_of(rows: Iterable[AnyRow], halved: bool = True) -> list[Cell]:
+    """Return rows, or the lines of a cells.jsonl, as cells; `halved` as of their objective."""
+    return [row if isinstance(row, Cell) else _cell(row, halved) for row in rows]
 
 
-def baseline_of(rows: Iterable[Mapping[str, object]]) -> list[Cell]:
+def baseline_of(rows: Iterable[Mapping[str, object]], halved: bool = True) -> list[Cell]:
     """Return what the seed did, from the lines of a cells.jsonl; its reasons are not in there."""
     renamed = ("predicted", "score")
     return [
-        _cell({**row, **_NO_WORDS, **{n: row[f"{n}_baseline"] for n in renamed}}) for row in rows
+        _cell({**row, **_NO_WORDS, **{n: row[f"{n}_baseline"] for n in renamed}}, halved)
+        for row in rows
     ]
 
 
 _NO_WORDS = {"reason": "", "error": "", "salvaged": False}
 
 
-def _cell(row: Row | Mapping[str, object]) -> Cell:
+def _cell(row: Row | Mapping[str, object], halved: bool) -> Cell:
     value = row if isinstance(row, Mapping) else vars(row)
     return Cell(
         case=str(value["case"]),
@@ -76,11 +94,21 @@ def _cell(row: Row | Mapping[str, object]) -> Cell:
         category=str(value["category"]),
         gold=_quotes(value["gold"]),
         predicted=_quotes(value["predicted"]),
-        score=float(str(value["score"])),
+        score=math.nan if value["score"] is None else float(str(value["score"])),
         reason=str(value.get("reason") or ""),
         error=str(value.get("error") or ""),
         salvaged=bool(value.get("salvaged")),
+        halved=halved,
+        silent=_silent(value),
     )
+
+
+def _silent(value: Mapping[str, object]) -> bool | None:
+    kind = value.get("kind")
+    if isinstance(kind, Kind) and not kind.verbatim:
+        return not kind.sought(_quotes(value["gold"]))
+    told = value.get("silent")
+    return told if isinstance(told, bool) else None
 
 
 def _quotes(value: object) -> tuple[str, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import Markup
 
-from crb_dspy.cases import Case
-from crb_dspy.grounding import Span
-from crb_dspy.report.placing import Placed
+from crb_dspy.data.cases import Case
+from crb_dspy.quotes.grounding import Span
+from crb_dspy.report.placing import FOUND, Placed
 from crb_dspy.report.segments import (
     GOLD,
     LOST_A,
@@ -20,7 +20,7 @@ from crb_dspy.report.segments import (
     Stroke,
     segments,
 )
-from crb_dspy.scoring.tokens import read
+from crb_dspy.scoring.tokens import Report, tokenized
 
 _DEEPEST = 5
 _HASH = "## "
@@ -32,7 +32,8 @@ _ESCAPES = str.maketrans(
 
 def body(case: Case, placed: Mapping[int, Placed], labels: Sequence[str]) -> Markup:
     """Return the text of a case, marked with the quotes of its categories (by their number)."""
-    strokes = [stroke for number, cell in placed.items() for stroke in _strokes(number, cell)]
+    report = tokenized(case.text)
+    strokes = [s for number, cell in placed.items() for s in _strokes(report, number, cell)]
     headings, cues = _headings(case), _cues(case.text, strokes)
     cuts = [at for span in (*headings, *cues) for at in span]
     cuts += [start + len(_HASH) for start, _ in headings]
@@ -41,7 +42,7 @@ def body(case: Case, placed: Mapping[int, Placed], labels: Sequence[str]) -> Mar
     return Markup("".join(html.lines(pieces, headings)))
 
 
-def _strokes(number: int, cell: Placed) -> Iterator[Stroke]:
+def _strokes(report: Report, number: int, cell: Placed) -> Iterator[Stroke]:
     bits = ((cell.gold, GOLD), *zip(cell.predicted, (own for own, _ in VIEWS), strict=True))
     for quotes, bit in bits:
         for quote in quotes:
@@ -51,6 +52,24 @@ def _strokes(number: int, cell: Placed) -> Iterator[Stroke]:
                     yield Stroke(*span, number, NEGATIVE)
     for spans, bit in zip(cell.lost, (LOST_A, LOST_B), strict=True):
         yield from (Stroke(*span, number, bit) for span in spans)
+    for run, (own, _) in enumerate(VIEWS):
+        covered = [span for quote in cell.predicted[run] for span in quote.spans]
+        gold = [q.spans for q in cell.gold if q.kinds[run] == FOUND]
+        gaps = (gap for spans in gold for span in spans for gap in _gaps(span, covered))
+        # What is left of a finding that was found, if it says nothing: "the", a comma.
+        yield from (Stroke(*gap, number, own) for gap in gaps if not report.tokens(gap))
+
+
+def _gaps(span: Span, covered: Sequence[Span]) -> Iterator[Span]:
+    """Yield the pieces of a place that no other covers; nothing of a place that none touches."""
+    at = span[0]
+    inside = sorted(c for c in covered if c[0] < span[1] and span[0] < c[1])
+    for start, end in inside:
+        if at < start:
+            yield at, start
+        at = max(at, end)
+    if inside and at < span[1]:
+        yield at, span[1]
 
 
 def _headings(case: Case) -> list[Span]:
@@ -65,7 +84,7 @@ def _headings(case: Case) -> list[Span]:
 def _cues(text: str, strokes: Sequence[Stroke]) -> list[Span]:
     """Return the words that negate and stand in a quote."""
     quoted = {at for stroke in strokes for at in range(stroke.start, stroke.end)}
-    report = read(text)
+    report = tokenized(text)
     spans = (report.spans[i] for i in sorted(report.cues))
     return [span for span in spans if span[0] in quoted]
 

@@ -51,19 +51,27 @@
     return one.words.includes(state.search);
   };
 
+  // Quotes, as in the table above: one of them may be marked as several passages.
+  const counted = () => {
+    const totals = {};
+    for (const input of all("[name=category]")) for (const view of state.views) {
+      input.parentNode.dataset[view].split(" ").forEach((count, at) => {
+        for (const key of ["k" + "fmwlue"[at], "c" + input.value]) totals[key] = (totals[key] || 0) + Number(count);
+      });
+    }
+    return totals;
+  };
   const apply = () => {
     state = read();
     const off = (name) => all(`[name=${name}]:not(:checked)`).map((input) => input.value);
     list.className = ["list", ...off("kind").map((k) => "off-" + k), ...off("category").map((c) => "off-c" + c), state.negative ? "only-n" : ""].join(" ");
-    const totals = {};
+    const totals = counted();
     let passages = 0, reports = 0;
     for (const one of cases) {
       const before = passages;
       const sought = matches(one);
       for (const item of one.items) for (const view of state.views) {
         if (!item[view]) continue;
-        totals["k" + item[view]] = (totals["k" + item[view]] || 0) + 1;
-        totals["c" + item.category] = (totals["c" + item.category] || 0) + 1;
         if (sought && admits(item, view)) passages += 1;
       }
       one.element.hidden = !sought || (filtered() && passages === before);

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from crb_dspy.grounding import Span, ground
+from crb_dspy.quotes.grounding import Span, ground
 from crb_dspy.report.cells import Pair
 from crb_dspy.scoring.coverage import cover
 from crb_dspy.scoring.places import Places, gold_tokens, locate
 from crb_dspy.scoring.reason import negations
-from crb_dspy.scoring.tokens import Report, read
+from crb_dspy.scoring.tokens import Report, tokenized
 
 FOUND, MISSED, WRONG, UNGROUNDED = "found", "missed", "wrong", "not in the report"
+# What gold has nothing to say of.
+UNJUDGED = "unjudged"
 # Of a quote's characters, from which on it counts as found (gold) or as right (predicted).
 SHARE = 0.5
 
@@ -47,7 +49,7 @@ def place(text: str, pair: Pair) -> Placed:
     A gold quote that stands several times is shown where scoring takes it to be, a predicted one
     where it meets gold, else at its first place.
     """
-    report = read(text)
+    report = tokenized(text)
     sought = _gold_places(report, pair.a.gold)
     wanted = [span for spans in sought.values() for span in spans]
     given = [_predicted_places(text, cell.predicted, wanted) for cell in (pair.a, pair.b)]

@@ -10,11 +10,13 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from crb_dspy.report.view import SHOWN, View
 
 _FOLDER = Path(__file__).parent
+_SCRIPTS = ("page.js", "correct.js")
+_STYLES = ("page.css", "candidates.css")
 # Characters of a quote or an error that a list shows; the whole quote is marked in its report.
 _CLIP = 400
 # Single halves of a surrogate pair can't be written to a file.
@@ -31,7 +33,7 @@ _KINDS = {
 
 def page(view: View) -> str:
     """Return the page as HTML, to be written as UTF-8; text from reports is always escaped."""
-    script = (_FOLDER / "page.js").read_text("utf-8")
+    script = "".join((_FOLDER / name).read_text("utf-8") for name in _SCRIPTS)
     html = (
         _environment()
         .get_template("page.html")
@@ -41,7 +43,7 @@ def page(view: View) -> str:
             kinds=_KINDS,
             shown=SHOWN,
             scale=_scale(view),
-            style=Markup((_FOLDER / "page.css").read_text("utf-8")),
+            style=Markup("".join((_FOLDER / name).read_text("utf-8") for name in _STYLES)),
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
@@ -59,8 +61,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["signed"] = _signed
-    environment.filters["score"] = lambda value: f"{value:.3f}"
+    environment.filters["score"] = lambda value: "–" if math.isnan(value) else f"{value:.3f}"
     environment.filters["label"] = lambda key: key.replace("_", " ")
+    environment.filters["code"] = _code
     environment.filters["clip"] = lambda text: (
         text if len(text) <= _CLIP else f"{text[: _CLIP - 1]}…"
     )
@@ -70,6 +73,15 @@ def _environment() -> Environment:
 def _signed(value: float) -> str:
     """Write a difference with its sign, a true minus, and – where there is none."""
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+
+
+def _code(text: str) -> Markup:
+    """Write what stands between backticks as code, everything else escaped."""
+    pieces = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if n % 2 else escape(piece)
+        for n, piece in enumerate(pieces)
+    )
 
 
 def _scale(view: View) -> float:

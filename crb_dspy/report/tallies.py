@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from crb_dspy import stats
+from crb_dspy.evaluation.figures import columns
 from crb_dspy.report.cells import Pair
 from crb_dspy.report.placing import FOUND, MISSED, UNGROUNDED, WRONG, Placed
+from crb_dspy.scoring.halves import Halves, total
 
 Placing = tuple[Pair, Placed]
 
@@ -21,7 +22,7 @@ class Tally:
     answer, `mended` those whose answer had to be repaired.
     """
 
-    score: float
+    halves: Halves
     found: int
     missed: int
     wrong: int
@@ -29,6 +30,17 @@ class Tally:
     lost: int
     failed: int
     mended: int
+
+    @property
+    def score(self) -> float:
+        """The score of the cells."""
+        return self.halves.score
+
+    @property
+    def counts(self) -> str:
+        """What the filters count: found, missed, wrong, negations lost, nowhere, no answer."""
+        counted = (self.found, self.missed, self.wrong, self.lost, self.ungrounded, self.failed)
+        return " ".join(map(str, counted))
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ def tally(cells: Sequence[Placing], run: int) -> Tally:
     gold = [quote.kinds[run] for _, placed in cells for quote in placed.gold]
     given = [quote.kind for _, placed in cells for quote in placed.predicted[run]]
     return Tally(
-        score=math.fsum(cell.score for cell in own) / max(1, len(own)),
+        halves=total(cell.halves for cell in own),
         found=gold.count(FOUND),
         missed=gold.count(MISSED),
         wrong=given.count(WRONG),
@@ -64,9 +76,9 @@ def tally(cells: Sequence[Placing], run: int) -> Tally:
 def category_row(number: int, key: str, title: str, cells: Sequence[Placing]) -> CategoryRow:
     """Sum up a category over all cases, whole groups being the units of chance."""
     pairs = [pair for pair, _ in cells]
-    difference = stats.paired_difference(
-        [pair.a.score for pair in pairs],
-        [pair.b.score for pair in pairs],
+    difference = stats.harmonic_difference(
+        columns(pair.a.halves for pair in pairs),
+        columns(pair.b.halves for pair in pairs),
         [pair.a.group for pair in pairs],
     )
     return CategoryRow(

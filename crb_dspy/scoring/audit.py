@@ -6,9 +6,12 @@ import random
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from crb_dspy.cases import Case
-from crb_dspy.grounding import NEGATION_CUES
-from crb_dspy.scoring.table import Metrics, score
+from crb_dspy.data.cases import Case
+from crb_dspy.data.kind import Kind, usual
+from crb_dspy.quotes.grounding import NEGATION_CUES
+from crb_dspy.scoring.halves import total
+from crb_dspy.scoring.objectives import Objective
+from crb_dspy.scoring.table import Metrics, Predictions, score
 
 # From a case, a category and all cases to the quotes of a system.
 System = Callable[[Case, str, Sequence[Case]], Sequence[str]]
@@ -20,13 +23,56 @@ _CUES = re.compile(rf"\b(?:{'|'.join(sorted(NEGATION_CUES))})\b\s*|n't\b", re.IG
 LISTED = 30
 
 
-def audit(cases: Sequence[Case], keys: Sequence[str]) -> dict[str, Metrics]:
-    """Return every metric of every trivial system on annotated cases; chance is seeded."""
-    results = {}
-    for name, system in SYSTEMS.items():
-        predictions = {case.id: {key: system(case, key, cases) for key in keys} for case in cases}
-        results[name] = score(cases, keys, predictions).summary
-    return results
+def audit(
+    cases: Sequence[Case],
+    keys: Sequence[str],
+    others: Mapping[str, Predictions] | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+) -> dict[str, Metrics]:
+    """Return every metric of every trivial system on annotated cases; chance is seeded.
+
+    `others` are what further systems found, by their names. `kinds` say what categories hold: of
+    those that hold no quotes, systems that quote answer nothing.
+    """
+    known = kinds or {}
+    found: dict[str, Predictions] = {
+        name: {
+            case.id: {key: _given(name, case, key, cases, known) for key in keys} for case in cases
+        }
+        for name in SYSTEMS
+    }
+    every = {**found, **(others or {})}
+    return {name: score(cases, keys, own, kinds=known).summary for name, own in every.items()}
+
+
+def _given(
+    name: str, case: Case, key: str, cases: Sequence[Case], kinds: Mapping[str, Kind]
+) -> Sequence[str]:
+    if (kind := kinds.get(key)) and not kind.verbatim and name not in _OF_GOLD:
+        return ()
+    return SYSTEMS[name](case, key, cases)
+
+
+def trivial(
+    cases: Sequence[Case],
+    keys: Sequence[str],
+    objective: Objective,
+    kinds: Mapping[str, Kind] | None = None,
+) -> dict[str, float]:
+    """Return what an objective gives to systems that neither know gold nor understand anything."""
+    known = {key: (kinds or {}).get(key) or usual() for key in keys}
+    found = {}
+    for name in (name for name in SYSTEMS if not name.startswith("gold")):
+        halves = []
+        for case in cases:
+            for key in keys:
+                gold = tuple((case.gold or {}).get(key, ()))
+                given = _given(name, case, key, cases, known)
+                cell = known[key].score(case.text, gold, given)
+                value = objective.value(cell, gold, given)
+                halves.append(objective.halves(value, known[key].sought(gold)))
+        found[name] = total(halves).score
+    return found
 
 
 def _empty(case: Case, key: str, cases: Sequence[Case]) -> list[str]:
@@ -91,3 +137,4 @@ SYSTEMS: Mapping[str, System] = {
     "gold_without_negation": _gold_without_negation,
     "gold_of_another_case": _gold_of_another_case,
 }
+_OF_GOLD = ("gold", "gold_of_another_case")

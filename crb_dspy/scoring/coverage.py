@@ -9,10 +9,11 @@ only touches what is outside gold.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from crb_dspy.scoring.matching import matched
 from crb_dspy.scoring.places import Edges, Gold, Places, Quotes, gold_tokens
 from crb_dspy.scoring.tokens import Report
 
@@ -58,9 +59,9 @@ class _Reading:
         for row in zip_longest(*(self.tokens[span] for span in spans)):
             touched = [token for token in row[: len(self.anchored)] if token is not None]
             spare = not (self.is_gold or (self.strays and not touched))
-            worth = len(set(gold.of(touched)) - found) or spare
-            candidates = gold.of(token for token in row if token is not None)
-            yield from [[token for token in candidates if token not in found]] * worth
+            if worth := len(set(gold.of(touched)) - found) or spare:
+                candidates = gold.of(token for token in row if token is not None)
+                yield from [[token for token in candidates if token not in found]] * worth
 
 
 def _attach(report: Report, readings: Sequence[_Reading]) -> None:
@@ -89,37 +90,7 @@ def _found(gold: Gold, readings: Sequence[_Reading]) -> set[int]:
         if reading.sure:
             found.update(gold.of(reading.tokens[reading.best]))
     unsure = (reading for reading in readings if not reading.sure)
-    return found | _matched([slot for reading in unsure for slot in reading.slots(gold, found)])
-
-
-def _matched(slots: Sequence[Sequence[int]]) -> set[int]:
-    """Give slots one of their candidates each, none twice, so that as many as can be are taken."""
-    owner: dict[int, int] = {}
-    held: dict[int, int] = {}
-    for slot in range(len(slots)):
-        token, through = _free_token(slots, slot, owner)
-        while token is not None:
-            taker = through[token]
-            owner[token] = taker
-            # Its former token, if it has one, goes to the slot that asked for it.
-            held[taker], token = token, held.get(taker)
-    return set(owner)
-
-
-def _free_token(
-    slots: Sequence[Sequence[int]], slot: int, owner: Mapping[int, int]
-) -> tuple[int | None, dict[int, int]]:
-    """Find a token that nobody has, and through which slot each token was asked for."""
-    through: dict[int, int] = {}
-    asking = [slot]
-    for asker in asking:
-        for token in slots[asker]:
-            if token not in through:
-                through[token] = asker
-                if token not in owner:
-                    return token, through
-                asking.append(owner[token])
-    return None, through
+    return found | matched([slot for reading in unsure for slot in reading.slots(gold, found)])
 
 
 def _extra(report: Report, readings: Sequence[_Reading]) -> set[int]:

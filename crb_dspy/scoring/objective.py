@@ -6,17 +6,19 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from crb_dspy.data.kind import Judged
 from crb_dspy.scoring.coverage import Coverage, cover
+from crb_dspy.scoring.halves import harmonic
 from crb_dspy.scoring.places import Quotes, locate
 from crb_dspy.scoring.reason import explain, negations
-from crb_dspy.scoring.tokens import Level, Report, read
+from crb_dspy.scoring.tokens import Level, Report, tokenized
 
-Scored = tuple[str, str, "CellScore"]
+Scored = tuple[str, str, Judged]
 
 
-@dataclass(frozen=True)
-class CellScore:
-    """The objective of one cell, 0 to 1, its reason in at most 300 characters, and its counts.
+@dataclass(frozen=True, kw_only=True)
+class CellScore(Judged):
+    """The objective of a cell of quotes, its reason in at most 300 characters, and its counts.
 
     `predicted` and `gold` count distinct quotes, `ungrounded` those predicted that are not in
     the report; `negatives` are negations in gold, `negatives_found` those found with what they
@@ -24,13 +26,8 @@ class CellScore:
     is NaN where there is nothing predicted or no gold.
     """
 
-    score: float
-    reason: str
     precision: float
     recall: float
-    predicted: int
-    gold: int
-    ungrounded: int
     negatives: int
     negatives_found: int
     polarity_errors: int
@@ -48,7 +45,7 @@ def score_cell(text: str, gold: Sequence[str], predicted: Sequence[str]) -> Cell
     """
     wanted, given = _quotes(gold), _quotes(predicted)
     for level in Level:
-        report = read(text, level)
+        report = tokenized(text, level)
         sought, found = locate(report, wanted), locate(report, given)
         coverage = cover(report, sought, found)
         if coverage.gold or sought.unknown or not wanted:
@@ -59,29 +56,35 @@ def score_cell(text: str, gold: Sequence[str], predicted: Sequence[str]) -> Cell
 def summarise(rows: Iterable[Scored]) -> dict[str, float]:
     """Return the metrics of scored cells (case id, category, score); NaN where undefined.
 
-    `score`: mean over a case's categories, then over cases. `empty_agreement` and
-    `nonempty_f1`: mean over the cells without and with gold. `ungrounded`: share of predicted
+    `nonempty_f1` and `empty_agreement`: mean over the cells with and without gold. `score`: their
+    harmonic mean, or the one that there is. `cell_mean`: mean over a case's categories, then over
+    cases, which silence can win. `ungrounded`: share of predicted
     quotes. `over_extraction`: tokens beyond gold for each gold token. `negation_recall`: share
     of gold's negations. `polarity_errors`: their number.
     """
     cases: dict[str, list[float]] = {}
     cells = []
     for case, _, cell in rows:
-        cases.setdefault(case, []).append(cell.score)
-        cells.append(cell)
-    negatives = sum(cell.negatives for cell in cells)
+        if not math.isnan(cell.score):
+            cases.setdefault(case, []).append(cell.score)
+            cells.append(cell)
+    told = [cell for cell in cells if isinstance(cell, CellScore)]
+    negatives = sum(cell.negatives for cell in told)
+    filled = _mean([cell.score for cell in cells if cell.gold])
+    silent = _mean([cell.score for cell in cells if not cell.gold])
     return {
-        "score": _mean([_mean(scores) for scores in cases.values()]),
-        "nonempty_f1": _mean([cell.score for cell in cells if cell.gold]),
-        "empty_agreement": _mean([cell.score for cell in cells if not cell.gold]),
-        "negation_recall": _ratio(sum(cell.negatives_found for cell in cells), negatives),
+        "score": harmonic(filled, silent),
+        "nonempty_f1": filled,
+        "empty_agreement": silent,
+        "cell_mean": _mean([_mean(scores) for scores in cases.values()]),
+        "negation_recall": _ratio(sum(cell.negatives_found for cell in told), negatives),
         "ungrounded": _ratio(
             sum(cell.ungrounded for cell in cells), sum(cell.predicted for cell in cells)
         ),
         "over_extraction": _ratio(
-            sum(cell.extra_tokens for cell in cells), sum(cell.gold_tokens for cell in cells)
+            sum(cell.extra_tokens for cell in told), sum(cell.gold_tokens for cell in told)
         ),
-        "polarity_errors": float(sum(cell.polarity_errors for cell in cells)),
+        "polarity_errors": float(sum(cell.polarity_errors for cell in told)),
     }
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from crb_dspy.grounding import Span, ground
-from crb_dspy.scoring.tokens import Report, read
+from crb_dspy.quotes.grounding import Span, ground
+from crb_dspy.scoring.tokens import Report, tokenized
 
 Places = tuple[Span, ...]
 
@@ -86,7 +86,7 @@ def locate(report: Report, quotes: Iterable[str]) -> Quotes:
             located.places.append(spans)
         else:
             located.ungrounded.append(quote)
-            own = read(quote, report.level)
+            own = tokenized(quote, report.level)
             located.unknown.update(own.words[i] for i in own.tokens((0, len(quote))))
     located.places = sorted(set(located.places))
     return located

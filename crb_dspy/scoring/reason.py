@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from crb_dspy.scoring.coverage import Coverage
 from crb_dspy.scoring.places import Quotes
-from crb_dspy.scoring.tokens import Report, read
+from crb_dspy.scoring.tokens import Report, tokenized
 
 LIMIT = 300
 _SNIPPET = 40
@@ -29,7 +29,7 @@ def negations(report: Report, coverage: Coverage, ungrounded: Iterable[str] = ()
     A finding is lost too where a quote that is not in the report says it without the negation.
     """
     cues = tuple(sorted(report.cues & coverage.gold))
-    loose = [set(read(quote, report.level).words) for quote in ungrounded]
+    loose = [set(tokenized(quote, report.level).words) for quote in ungrounded]
     found, lost = [], []
     for cue in cues:
         scope = set(report.scope(cue)) & coverage.gold

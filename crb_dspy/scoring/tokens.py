@@ -9,7 +9,8 @@ from enum import IntEnum
 from functools import cached_property, lru_cache
 from itertools import islice, takewhile
 
-from crb_dspy.grounding import NEGATION_CUES, Span
+from crb_dspy.quotes import negation
+from crb_dspy.quotes.grounding import NEGATION_CUES, Span
 
 # Letters of scripts without spaces stand alone, and a digit never joins a letter: a word is the
 # least that grounding can place. "didn't" is two words, so that its negation can be lost.
@@ -63,7 +64,8 @@ class Report:
     @cached_property
     def cues(self) -> frozenset[int]:
         """The words that negate a finding."""
-        return frozenset(i for i, word in enumerate(self.words) if word in _CUES and self._cue(i))
+        cues = _CUES | negation.spoken()
+        return frozenset(i for i, word in enumerate(self.words) if word in cues and self._cue(i))
 
     @cached_property
     def clauses(self) -> tuple[int, ...]:
@@ -105,10 +107,13 @@ class Report:
 
 
 @lru_cache(maxsize=4096)
-def read(text: str, level: Level = Level.CONTENT) -> Report:
+def tokenized(text: str, level: Level = Level.CONTENT) -> Report:
     """Cut a text into words and say which of them count at a level."""
     pattern = _MARK if level is Level.MARKS else _WORD
     matches = list(pattern.finditer(text))
     words = tuple(match[0].lower() for match in matches)
     counts = tuple(level > Level.CONTENT or word not in _FUNCTION_WORDS for word in words)
     return Report(text, level, tuple(match.span() for match in matches), words, counts)
+
+
+negation.forgetting(tokenized.cache_clear)

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from crb_dspy.cases import Case, Split
+from crb_dspy.data.cases import Case
+from crb_dspy.data.splits import Split
 from crb_dspy.program import ExtractionProgram
-from crb_dspy.tuning.telling import LONG, Gram, Words, marks, words_of
+from crb_dspy.tuning.identifying import LONG, Gram, Words, marks, words_of
 
 # Training reports of so many groups make a figure of speech.
 ORDINARY = 3

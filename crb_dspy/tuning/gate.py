@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from crb_dspy import stats
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
 from crb_dspy.models.budget import BudgetSpent
 from crb_dspy.program import Tunable
 
@@ -16,6 +16,7 @@ TOGETHER = "together, which decides nothing"
 IMPROVED, NO_GAIN, WORSE = "improved", "no gain shown", "worse, kept the seed"
 # What a gate lets through that asks for less than SHOWN: nobody is told that it is better.
 TAKEN = "taken"
+KEPT = "seed kept"
 # The one-sided chance of being wrong above which nothing is called better or worse.
 SHOWN = 0.1
 # The loosest gate: a part is taken that gained anything on the fresh cases.
@@ -25,12 +26,18 @@ ALL = f"--set gate={LOOSEST} takes each part that gained"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a part: its outcome, why, and the difference that decided, if any."""
+    """What became of a part: its outcome, why, and what decided, if anything did.
+
+    That is the difference on fresh cases, or the gain in the whole's score that the search makes
+    one expect, with the chance that there is one.
+    """
 
     part: str
     outcome: str
     why: str = ""
     difference: stats.Difference | None = None
+    gain: float = math.nan
+    chance: float = math.nan
 
     @property
     def kept(self) -> bool:
@@ -39,6 +46,11 @@ class Verdict:
 
     def __str__(self) -> str:
         gain = self.difference
+        if not math.isnan(self.gain):
+            sure = (
+                f"{self.gain:+.3f} of the score expected, better with probability {self.chance:.2f}"
+            )
+            return f"{self.outcome}: {sure} ({self.why})"
         if gain is None or math.isnan(gain.low):
             return f"{self.outcome}{f' ({self.why})' if self.why else ''}"
         interval = f"{100 * gain.level:.0f} % interval {gain.low:+.3f} to {gain.high:+.3f}"
@@ -55,7 +67,7 @@ def confirmed(
 ) -> tuple[dict[str, Verdict], Verdict | None]:
     """Judge changed parts against their seeds on fresh cases, by the scores that `score` finds.
 
-    Beside them stands what all of them would do together to the mean over categories, None for
+    Beside them stands what all of them would do together to the whole, None for
     fewer than two: it decides nothing, but tells when there are too few cases for each alone.
     With `alpha` 1 every changed part is taken unseen.
     """

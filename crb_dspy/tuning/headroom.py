@@ -6,12 +6,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from crb_dspy import recipe
-from crb_dspy.cases import Case
+from crb_dspy.data.cases import Case
+from crb_dspy.data.splits import Sides
 from crb_dspy.program import Part, Tunable
-from crb_dspy.running.plan import Plan, Sides
-from crb_dspy.tuning.demonstrations import selected
-from crb_dspy.tuning.wording import worded
+from crb_dspy.recipe.demonstrations import selected
+from crb_dspy.recipe.wording import worded
+from crb_dspy.scoring.halves import Halves, Weights, total
 
 # A part that scores this much on validation is at its ceiling.
 CEILING = 0.97
@@ -21,8 +21,6 @@ HANDFUL = 5
 GAIN = 0.01
 # The share of a part lies about between these; 1 is what the options say.
 SHARES = (0.5, 2.0)
-# Candidates and cases of the headroom test, and how many times dearer the search must be.
-PROBES, PROBED, DEARER = 3, 6, 4
 
 
 @dataclass(frozen=True)
@@ -36,17 +34,12 @@ class Headroom:
     why: str = ""
 
 
-def filled(cases: Sequence[Case], keys: Sequence[str]) -> int:
-    """Count the cases with something to find for any of some categories."""
-    return sum(any((case.gold or {}).get(key) for key in keys) for case in cases)
-
-
 def measured(
-    name: str, part: Tunable, scores: Sequence[float], sides: Sides, *, force: bool = False
+    name: str, part: Tunable, scores: Sequence[Halves], sides: Sides, weights: Weights, force: bool
 ) -> Headroom:
-    """Say from a seed's scores on validation cases whether tuning a part can be worth it."""
-    mean = statistics.fmean(scores) if scores else 0.0
-    spread = statistics.pstdev(scores) if scores else 0.0
+    """Say from what a seed scored on validation cases whether tuning a part can be worth it."""
+    mean = weights.mean(total(scores))
+    spread = statistics.pstdev(weights.mean(case) for case in scores) if scores else 0.0
     count = filled((*sides.train, *sides.choose), part.keys)
     why = ""
     if not force and count < HANDFUL:
@@ -69,15 +62,6 @@ def shared_out(rooms: Sequence[Headroom], affordable: float = 1.0) -> list[Headr
     return [replace(room, share=shares.get(room.part, room.share)) for room in rooms]
 
 
-def _balanced(weights: Mapping[str, float]) -> dict[str, float]:
-    """Return weights without extremes, 1 on the average, so that no estimate is exceeded."""
-    usual = statistics.fmean(weights.values()) if weights else 0.0
-    low, high = SHARES
-    bounded = {p: min(high, max(low, w / usual)) if usual else 1.0 for p, w in weights.items()}
-    mean = statistics.fmean(bounded.values()) if bounded else 1.0
-    return {part: share / mean for part, share in bounded.items()}
-
-
 def probes(part: Tunable, train: Sequence[Case]) -> list[Tunable]:
     """Return strong candidates that cost no search: demonstrations, and two ways of asking."""
     wordings: list[Mapping[str, str]] = [
@@ -92,24 +76,26 @@ def probes(part: Tunable, train: Sequence[Case]) -> list[Tunable]:
     return [part.with_units({n: _taught(u, train) for n, u in units.items()}), *plain]
 
 
-def _taught(unit: Part, train: Sequence[Case]) -> Part:
-    cases = selected("diverse", train, unit.keys, 2)
-    return unit.with_demonstrations(unit.demonstration(case, case.gold or {}) for case in cases)
-
-
-def probing(planned: Plan, sides: Sides) -> int:
-    """Return the calls of the headroom test, 0 where the search is not dear enough for one."""
-    one = recipe.calls(
-        planned.recipe, len(sides.train), len(sides.choose), planned.experiment.options
-    )
-    # The seed too, though its answers are known by then.
-    test = (PROBES + 1) * min(PROBED, len(sides.choose))
-    if planned.experiment.force or one is None or one < DEARER * test:
-        return 0
-    return test * len(planned.program.parts)
-
-
 def hopeless(seed: Sequence[float], candidates: Sequence[Sequence[float]]) -> bool:
     """Say whether even the best candidate on each case would gain nothing over the seed."""
     best = [max(scores) for scores in zip(seed, *candidates, strict=True)]
     return statistics.fmean(best) - statistics.fmean(seed) < GAIN
+
+
+def filled(cases: Sequence[Case], keys: Sequence[str]) -> int:
+    """Count the cases with something to find for any of some categories."""
+    return sum(any((case.gold or {}).get(key) for key in keys) for case in cases)
+
+
+def _balanced(weights: Mapping[str, float]) -> dict[str, float]:
+    """Return weights without extremes, 1 on the average, so that no estimate is exceeded."""
+    usual = statistics.fmean(weights.values()) if weights else 0.0
+    low, high = SHARES
+    bounded = {p: min(high, max(low, w / usual)) if usual else 1.0 for p, w in weights.items()}
+    mean = statistics.fmean(bounded.values()) if bounded else 1.0
+    return {part: share / mean for part, share in bounded.items()}
+
+
+def _taught(unit: Part, train: Sequence[Case]) -> Part:
+    cases = selected("diverse", train, unit.keys, 2)
+    return unit.with_demonstrations(unit.demonstration(case, case.gold or {}) for case in cases)

@@ -1,0 +1,1 @@
+"""Annotated reports from annotation tools, and back to them."""

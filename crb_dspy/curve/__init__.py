@@ -1,0 +1,1 @@
+"""The score against the number of annotated cases."""

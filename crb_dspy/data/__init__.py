@@ -1,0 +1,1 @@
+"""Cases and schemas, and where they come from."""

@@ -1,0 +1,1 @@
+"""What works here: installation, store, and the server of a model."""

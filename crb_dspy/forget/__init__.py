@@ -1,0 +1,1 @@
+"""Removing all that is kept of a data set."""

@@ -1,0 +1,1 @@
+"""A first experiment of one's own: schema, settings, examples."""

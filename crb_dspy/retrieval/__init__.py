@@ -1,0 +1,1 @@
+"""Which sentences of a report hold findings, learnt from annotated cases without a model."""

@@ -1,0 +1,1 @@
+"""Which reports to annotate next."""

@@ -1,0 +1,1 @@
+"""What a person has agreed to: foreign code, foreign servers, hosts outside."""

@@ -24,7 +24,7 @@ from crb_dspy.origin import Origin
 from crb_dspy.program import ExtractionProgram
 from crb_dspy.program.prompt import demonstrations
 from crb_dspy.quotes import negation
-from crb_dspy.retrieval.support import plain_supports, supports_of, used
+from crb_dspy.retrieval.support import embeddings_of, plain_supports, supports_of, used
 from crb_dspy.trust import foreign
 
 FORMAT = 1
@@ -188,16 +188,19 @@ def load_program(name: str | Path, *, trust: bool = False) -> Saved:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             said = f"DSPy {document.dspy} wrote what this one cannot read or show"
             _refuse(path, f"{said}: {one_line(error, 100)}")
-    return Saved(_supported(path, program, document.support), schema, origin)
+    return Saved(_supported(path, program, document.support, trust=trust), schema, origin)
 
 
 def _supported(
-    path: Path, program: ExtractionProgram, table: Mapping[str, Any]
+    path: Path, program: ExtractionProgram, table: Mapping[str, Any], *, trust: bool
 ) -> ExtractionProgram:
     """Return a program with the classifiers that stand in its file."""
     try:
-        found = supports_of(table).items()
-        return program.with_parts({n: program.parts[n].with_support(its) for n, its in found})
+        found, parts = supports_of(table), program.parts
+        foreign.allow_embeddings(embeddings_of(found), trust=trust)
+        return program.with_parts({n: parts[n].with_support(its) for n, its in found.items()})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         _refuse(path, f"its classifier cannot be read: {error!r}; compile again")
 
@@ -216,8 +219,7 @@ def _state(program: ExtractionProgram) -> dict[str, Any]:
     """Return DSPy's state but for traces of the search and a model of a predictor's own."""
     bare: dict[str, Any] = {"traces": [], "train": [], "lm": None}
     state = {label: predictor.dump_state() | bare for label, predictor in _predictors(program)}
-    plain: dict[str, Any] = json.loads(json.dumps(state))
-    return plain
+    return dict(json.loads(json.dumps(state)))
 
 
 def _fields(program: ExtractionProgram) -> dict[str, list[str]]:
@@ -288,11 +290,9 @@ def _check_fields(path: Path, document: _Document, program: ExtractionProgram) -
     if set(now) != set(document.fields) or set(now) != set(document.state):
         _refuse(path, f"program '{document.origin.program}' has other parts now; compile again")
     for label, fields in now.items():
-        if fields != document.fields[label] or len(fields) != len(
-            document.state[label].signature.fields
-        ):
-            then = ", ".join(document.fields[label])
-            said = f"{label} has the fields {', '.join(fields)} now, not {then}"
+        then = document.fields[label]
+        if fields != then or len(fields) != len(document.state[label].signature.fields):
+            said = f"{label} has the fields {', '.join(fields)} now, not {', '.join(then)}"
             _refuse(path, f"{said}; compile again")
 
 

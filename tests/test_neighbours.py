@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,7 +12,6 @@ from crb_dspy import list as listing
 from crb_dspy.data.benchmarks import benchmarks, e3c, load
 from crb_dspy.data.benchmarks.medcase import points
 from crb_dspy.data.cases import Case
-from crb_dspy.data.kind import made
 from crb_dspy.data.schema import load_schema
 from crb_dspy.errors import UserError
 from crb_dspy.kinds import _timeline as timeline
@@ -237,41 +235,6 @@ def test_every_benchmark_has_a_schema_and_says_what_it_was_tried_on(
             assert load_schema(own.schema).kinds
     listing.main(["kinds", "--verbose"])
     assert "evidence = False" in capsys.readouterr().out
-
-
-def test_embeddings_are_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    kind = made("events", "K", (), {"embeddings": "any-model"})
-    items = kind.gold([["fever", 0]])
-    with pytest.raises(UserError, match=r"pip install 'crb_dspy\[embeddings\]'"):
-        kind.score("fever", items, items)
-
-
-class _Embedder:
-    """Stands for a model: texts are alike that begin alike."""
-
-    def __init__(self, name: str) -> None: ...
-
-    def encode(self, texts: list[str], normalize_embeddings: bool) -> Any:
-        import numpy as np
-
-        return np.array([[1.0, 0.0] if text[0] == "f" else [0.0, 1.0] for text in texts])
-
-
-def test_events_are_matched_by_embeddings_where_there_is_a_model(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import sys
-    from types import SimpleNamespace
-
-    module = SimpleNamespace(SentenceTransformer=_Embedder)
-    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
-    kind = made("events", "K", (), {"embeddings": "stand-in", "threshold": 0.9})
-    gold_, found = kind.gold([["fever", 0]]), kind.gold([["febrile", 0]])
-    assert kind.score("x", gold_, found).score == 1
-    assert made("events", "K", (), {}).score("x", gold_, found).score == 0
 
 
 def test_metrics_of_published_systems_are_reproduced() -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from crb_dspy.data.benchmarks import load
 from crb_dspy.data.cases import Case
@@ -188,28 +187,6 @@ def test_clauses_in_a_row_are_one_quote() -> None:
     one = see(case("c", "He had a rash, no fever, and fits. Pale; weak.", None), "clauses", {})
     found = quotes(one, np.array([1, 1, 0, 1, 1.0]), 0.5)
     assert found == ("He had a rash, no fever", "Pale; weak.")
-
-
-def test_embeddings_are_features_like_others_and_asked_for_only_where_learnt_with() -> None:
-    asked: list[str] = []
-
-    def embed(texts: list[str]) -> NDArray[np.float64]:
-        asked.extend(texts)
-        return np.array([[1.0, 0.0] if "zq" in text else [0.0, 2.0] for text in texts])
-
-    cases = [
-        case("a", "Azqa. Bobo. Czqc. Dodo.", {"Neuro": ("Azqa", "Czqc")}),
-        case("b", "Ezqe. Fofo.", {"Neuro": ("Ezqe",)}),
-    ]
-    tables = [see(one, "sentences", TERMS, embed) for one in cases]
-    classifier = train(tables, "sentences", TERMS, embedded=True)
-    assert asked[0] == "Azqa."
-    new = case("n", "Ugug. Vzqv.", None)
-    found = classifier.probabilities(classifier.see(new, embed))[:, 0]
-    assert found[1] > 0.6 > 0.4 > found[0]
-    assert Classifier.of(json.loads(as_json(classifier.plain()))) == classifier
-    with pytest.raises(ValueError, match="embeddings"):
-        classifier.see(new)
 
 
 A, B = Rule("sentences", 0.4), Rule("clauses", 0.5)

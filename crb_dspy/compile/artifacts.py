@@ -56,6 +56,8 @@ def write_outputs(planned: Plan, tuned: ExtractionProgram, result: Result) -> li
     # It need not be asked about when the program is opened again.
     foreign.agree(own, about.model, about.api_base, about.api_key_env)
     foreign.agree_request(parameters.redirects(about.request))
+    if model := planned.experiment.embeddings:
+        foreign.agree_embeddings(model)
     for kind in planned.schema.own_kinds:
         foreign.agree_code(kind)
     return [

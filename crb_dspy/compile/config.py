@@ -46,6 +46,7 @@ class Experiment(Settings):
     program_options: dict[str, Any] = Field(default_factory=dict)
     optimizer: str = "auto"
     objective: str = "score"
+    embeddings: str = Field("", exclude_if=lambda model: not model)
     options: dict[str, Any] = Field(default_factory=dict)
     joint: bool = False
     shared: bool = False

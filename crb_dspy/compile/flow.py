@@ -190,7 +190,7 @@ def _outcome(
     learnt = None
     quoted = schema.where({key: kind.sentences for key, kind in schema.kinds.items()})
     if quoted and (tuning.supported or tuning.program.learns):
-        learnt = learn(known, quoted, tuning.seed)
+        learnt = learn(known, quoted, tuning.seed, embeddings=planned.experiment.embeddings)
         tuning = replace(tuning, program=tuning.program.taught(learnt))
     baseline = _judged(tuning, tuning.program, sides.test, stages, "baseline")
     _answered(baseline)

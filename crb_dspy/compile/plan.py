@@ -92,6 +92,11 @@ def plan(experiment: Experiment) -> Plan:
     if experiment.reflection_model:
         rules["options"] = recipe.reflecting(tuner) | experiment.options
     tuning = Tuning(program, tuner, objective=objective, **rules)
+    if experiment.embeddings and not (tuning.supported or program.learns):
+        raise UserError(
+            f"embeddings = '{experiment.embeddings}': they are for the sentence classifier of "
+            "optimizer 'auto' or program 'retrieve'; name one of these, or leave embeddings out"
+        )
     return arranged(experiment, schema, loaded, tuning, splits)
 
 

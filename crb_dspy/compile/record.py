@@ -14,6 +14,7 @@ from crb_dspy.compile.result import Result, headline, metrics, shortly, told
 from crb_dspy.evaluation import figures
 from crb_dspy.files import as_json
 from crb_dspy.program import ExtractionProgram
+from crb_dspy.retrieval.embeddings import vectors
 from crb_dspy.scoring.table import score
 from crb_dspy.tracking import store
 from crb_dspy.tracking.run import Run, newest_prompt
@@ -25,7 +26,9 @@ JUDGED = ("difference", "low", "high", "p")
 
 
 def tried(planned: Plan) -> None:
-    """UserError, before any model is asked, if the store or its registry cannot be used."""
+    """UserError, before any model is asked, if store, registry or embeddings cannot be used."""
+    if planned.experiment.embeddings:
+        vectors(planned.experiment.embeddings, ["tried"])
     client = store.connect()
     if planned.experiment.register_prompts:
         for name in _templates(planned, planned.tuning.program):

@@ -61,7 +61,7 @@ class Classifier:
 
     def __init__(self, size: Size, table: Mapping[str, Any]) -> None:
         names, own = table["features"], table["categories"]
-        self.size = size
+        self.size, self.embeddings = size, table.get("embeddings", "")
         self.terms = {key: category["terms"] for key, category in own.items()}
         self.bias = {key: category["bias"] for key, category in own.items()}
         self.weights = {
@@ -77,7 +77,7 @@ class Classifier:
     def probabilities(self, case: Case) -> tuple[tuple[Unit, ...], dict[str, list[float]]]:
         """Return a report's units and the probabilities of every category for each."""
         found = units(case, self.size)
-        rows = features(case, found, self.terms, self.size)
+        rows = features(case, found, self.terms, self.size, self.embeddings)
         return found, {key: [self._probability(key, row) for row in rows] for key in self.weights}
 
     def _probability(self, key: str, row: Mapping[str, float]) -> float:

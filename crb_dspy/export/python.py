@@ -64,7 +64,7 @@ class Python(Exporter):
 
     Where the program has a sentence classifier, so are the modules in `beside/` that use it; its
     weights, and annotated sentences if examples are chosen by them, are in `classifier.json`. They
-    need rapidfuzz.
+    need rapidfuzz, and sentence-transformers if it learnt with embeddings.
     """
 
     name = "python"

@@ -25,6 +25,7 @@ from crb_dspy.data.words import Teaching
 from crb_dspy.kinds._timeline import Matched, Timed, agreement, drawn, figures, hours_of, paired
 from crb_dspy.quotes.folding import fold
 from crb_dspy.quotes.grounding import ground
+from crb_dspy.retrieval.embeddings import vectors
 
 if TYPE_CHECKING:
     from crb_dspy.data.cases import Case
@@ -242,9 +243,11 @@ def _similar(one: tuple[str, ...], two: tuple[str, ...], model: str) -> list[lis
     if not one or not two:
         return [[] for _ in one]
     if model:
-        from crb_dspy.kinds._embedding import cosines
+        import numpy as np
 
-        return cosines(model, one, two)
+        a, b = (np.array(vectors(model, side)) for side in (one, two))
+        cosines: list[list[float]] = (a @ b.T).tolist()
+        return cosines
     from rapidfuzz import fuzz, process
 
     folded = [[fold(event).text for event in side] for side in (one, two)]

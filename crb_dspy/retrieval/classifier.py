@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from crb_dspy.data.cases import Case
 from crb_dspy.files import fingerprint
 from crb_dspy.quotes.grounding import ground
-from crb_dspy.retrieval.features import Embed, Features, Terms, features
+from crb_dspy.retrieval.features import Features, Terms, features
 from crb_dspy.retrieval.sentences import Size, Unit, units
 
 Matrix = NDArray[np.float64]
@@ -46,7 +46,8 @@ class Classifier:
     bias: tuple[float, ...]
     # By category, then feature.
     weights: Mapping[str, Mapping[str, float]]
-    embedded: bool = False
+    # The model whose vectors are features too.
+    embeddings: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -58,11 +59,9 @@ class Classifier:
         """12 hex digits that change with anything that may change a probability."""
         return fingerprint(self.plain())
 
-    def see(self, case: Case, embed: Embed | None = None) -> Seen:
-        """Prepare a report; ValueError unless with embeddings just where it learnt with some."""
-        if (embed is not None) != self.embedded:
-            raise ValueError(f"embeddings: {'wanted' if self.embedded else 'not wanted'}")
-        return see(case, self.size, self.terms, embed)
+    def see(self, case: Case) -> Seen:
+        """Prepare a report; UserError where its embeddings cannot be had."""
+        return see(case, self.size, self.terms, self.embeddings)
 
     def probabilities(self, seen: Seen) -> Matrix:
         """Return the probability of every category (columns) for every unit (rows)."""
@@ -81,7 +80,7 @@ class Classifier:
         """
         return {
             "size": self.size,
-            "embedded": self.embedded,
+            **({"embeddings": self.embeddings} if self.embeddings else {}),
             "features": list(self._rows),
             "categories": {
                 key: {"terms": list(self.terms[key]), "bias": bias, **self._steps(own)}
@@ -102,7 +101,7 @@ class Classifier:
         }
         terms = {key: tuple(own["terms"]) for key, own in tables.items()}
         bias = tuple(own["bias"] for own in tables.values())
-        return cls(plain["size"], terms, bias, weights, plain["embedded"])
+        return cls(plain["size"], terms, bias, weights, plain.get("embeddings", ""))
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -124,7 +123,7 @@ class Classifier:
         return {"steps": steps, "tenths": [tenths[row] for row in rows]}
 
 
-def see(case: Case, size: Size, terms: Terms, embed: Embed | None = None) -> Seen:
+def see(case: Case, size: Size, terms: Terms, embeddings: str = "") -> Seen:
     """Prepare a report for training and for probabilities; `terms` names all categories."""
     found = units(case, size)
     shares = np.zeros((len(found), len(terms)))
@@ -136,4 +135,4 @@ def see(case: Case, size: Size, terms: Terms, embed: Embed | None = None) -> See
         total = np.cumsum(covered)
         for row, unit in enumerate(found):
             shares[row, column] = (total[unit.end] - total[unit.start]) / (unit.end - unit.start)
-    return Seen(case, found, tuple(features(case, found, terms, size, embed)), shares)
+    return Seen(case, found, tuple(features(case, found, terms, size, embeddings)), shares)

@@ -31,7 +31,6 @@ def crossfitted(
     cover: float | None = None,
     k: int | None = None,
     seed: int = 0,
-    embedded: bool = False,
 ) -> Mapping[str, Matrix]:
     """Return, by case id, the probabilities of each case from all groups but its fold's.
 
@@ -43,6 +42,6 @@ def crossfitted(
     for fold in fitting_folds([seen.case for seen in cases], k, seed):
         held = {case.id for case in fold}
         others = [seen for name, seen in by_id.items() if name not in held]
-        classifier = train(others, size, terms, cover=cover, embedded=embedded)
+        classifier = train(others, size, terms, cover=cover)
         found |= {name: classifier.probabilities(by_id[name]) for name in held}
     return {name: found[name] for name in by_id}

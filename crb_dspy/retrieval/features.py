@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
 from crb_dspy.data.cases import Case
+from crb_dspy.retrieval.embeddings import vectors
 from crb_dspy.retrieval.sentences import Size, Unit, units
 
 # A feature's name is its kind and what was seen: "word:no fever", "term:Neuro".
 Features = dict[str, float]
 Terms = Mapping[str, Sequence[str]]
-# From n texts to n rows of numbers.
-Embed = Callable[[list[str]], Iterable[Iterable[float]]]
 
 # The length that each kind's features have together. Kinds of grams are weighted by rarity too.
 GRAMS = {"word": 1.0, "letters": 1.0, "before": 0.3, "sentence": 0.5, "heading": 0.3}
@@ -28,13 +27,13 @@ _WORD = re.compile(r"\w+")
 
 
 def features(
-    case: Case, found: Sequence[Unit], terms: Terms, size: Size, embed: Embed | None = None
+    case: Case, found: Sequence[Unit], terms: Terms, size: Size, embeddings: str = ""
 ) -> list[Features]:
     """Return what each unit of a report holds, as numbers by name.
 
     Words (1-2), letters (3-5, within words), the sentence before and the unit's own, words of
-    its heading, terms of each category, its place in the section, and its embedding if asked. Of
-    single words also the words beside them and the marks between.
+    its heading, terms of each category, and its place in the section. Of single words also the
+    words beside them and the marks between; of others the vector of a model of `embeddings`.
     """
     wholes = [words(_text(case, unit)) for unit in units(case, "sentences")]
     patterns = {key: _pattern(tuple(beginnings)) for key, beginnings in terms.items() if beginnings}
@@ -42,11 +41,10 @@ def features(
     if size == "words":
         for at, own in enumerate(seen):
             own |= _beside(case, found, at)
-    if embed and found:
-        rows = embed([_text(case, unit) for unit in found])
+    elif embeddings:
+        rows = vectors(embeddings, [_text(case, unit) for unit in found])
         for own, row in zip(seen, rows, strict=True):
-            length = math.hypot(*map(float, row)) or 1.0
-            own.update({f"embedding:{i}": float(value) / length for i, value in enumerate(row)})
+            own |= {f"embedding:{i}": value for i, value in enumerate(row)}
     return seen
 
 

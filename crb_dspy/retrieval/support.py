@@ -62,11 +62,11 @@ class Learnt:
         return self
 
 
-def learn(cases: Sequence[Case], schema: Schema, seed: int = 0) -> Learnt:
+def learn(cases: Sequence[Case], schema: Schema, seed: int = 0, *, embeddings: str = "") -> Learnt:
     """Return classifiers of sentences and of smaller units that learnt from annotated cases.
 
     What they say of one of these cases they learnt without its group, so that the same cases can
-    choose how to use them.
+    choose how to use them. With `embeddings`, the vectors of that model are features too.
     """
     terms = terms_of(schema)
     annotated = [case for case in cases if case.gold is not None]
@@ -76,12 +76,13 @@ def learn(cases: Sequence[Case], schema: Schema, seed: int = 0) -> Learnt:
     whole: dict[Size, Classifier] = {}
     others: dict[Size, dict[str, Classifier]] = {size: {} for size in sizes}
     for size in sizes:
-        seen = {case.id: see(case, size, terms) for case in annotated}
+        seen = {case.id: see(case, size, terms, embeddings) for case in annotated}
         for fold in folds:
             held = {case.id for case in fold}
-            own = train([one for name, one in seen.items() if name not in held], size, terms)
+            rest = [one for name, one in seen.items() if name not in held]
+            own = train(rest, size, terms, embeddings=embeddings)
             others[size] |= {case.group: own for case in fold}
-        whole[size] = train(list(seen.values()), size, terms)
+        whole[size] = train(list(seen.values()), size, terms, embeddings=embeddings)
     return Learnt(whole, others, Examples.of(annotated))
 
 
@@ -186,6 +187,12 @@ def plain_supports(beside: Mapping[str, Support]) -> dict[str, Any]:
         "parts": {name: support.plain() for name, support in beside.items()},
         **({"examples": examples} if examples else {}),
     }
+
+
+def embeddings_of(beside: Mapping[str, Support]) -> list[str]:
+    """Return the models whose vectors are features of what parts have beside their model."""
+    whole = (own for support in beside.values() for own in support.learnt.whole.values())
+    return sorted({own.embeddings for own in whole} - {""})
 
 
 def supports_of(plain: Mapping[str, Any]) -> dict[str, Support]:

@@ -16,7 +16,7 @@ from crb_dspy.files import fingerprint
 from crb_dspy.retrieval.choosing import EVIDENCE, RULES, Cells, Rule, choose
 from crb_dspy.retrieval.classifier import Classifier, Matrix, Seen, see
 from crb_dspy.retrieval.crossfit import crossfitted, fitting_folds
-from crb_dspy.retrieval.features import Embed, Terms
+from crb_dspy.retrieval.features import Terms
 from crb_dspy.retrieval.sentences import Size
 from crb_dspy.retrieval.training import train
 from crb_dspy.retrieval.use import quoted
@@ -44,11 +44,11 @@ class Retriever:
         """12 hex digits that change with anything that may change a finding."""
         return fingerprint(self.plain())
 
-    def findings(self, case: Case, embed: Embed | None = None) -> dict[str, list[str]]:
+    def findings(self, case: Case) -> dict[str, list[str]]:
         """Return the quotes of every category, in the order of the text."""
         found = {}
         for size, classifier in self.classifiers.items():
-            seen = classifier.see(case, embed)
+            seen = classifier.see(case)
             found[size] = seen, classifier.probabilities(seen), classifier.keys
         return {
             key: list(quotes(seen, table[:, keys.index(key)], rule.threshold))
@@ -80,7 +80,6 @@ def fit(
     cover: float | None = None,
     k: int | None = None,
     seed: int = 0,
-    embed: Embed | None = None,
 ) -> Retriever:
     """Learn from the annotated cases, and choose each category's rule by cross-fitting on them.
 
@@ -89,17 +88,16 @@ def fit(
     terms = terms_of(schema)
     annotated = sorted((case for case in cases if case.gold is not None), key=lambda case: case.id)
     sizes = sizes_for(annotated, list(terms))
-    tables = {size: [see(case, size, terms, embed) for case in annotated] for size in sizes}
-    options: dict[str, Any] = {"cover": cover, "embedded": embed is not None}
+    tables = {size: [see(case, size, terms) for case in annotated] for size in sizes}
     rules = [Rule(sizes[1], _DEFAULT)] * len(terms)
     if len({case.group for case in annotated}) > 1:
         found = {
-            size: crossfitted(seen, size, terms, k=k, seed=seed, **options)
+            size: crossfitted(seen, size, terms, cover=cover, k=k, seed=seed)
             for size, seen in tables.items()
         }
         rules = choose(cells(tables, found, list(terms), score), evidence)
     used = {rule.size for rule in rules}
-    classifiers = {size: train(tables[size], size, terms, **options) for size in sorted(used)}
+    classifiers = {size: train(tables[size], size, terms, cover=cover) for size in sorted(used)}
     return Retriever(classifiers, dict(zip(terms, rules, strict=True)))
 
 

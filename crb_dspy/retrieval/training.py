@@ -34,7 +34,7 @@ def train(
     terms: Terms,
     *,
     cover: float | None = None,
-    embedded: bool = False,
+    embeddings: str = "",
 ) -> Classifier:
     """Learn from annotated reports; the same ones in any order give the same classifier.
 
@@ -62,7 +62,7 @@ def train(
         else:
             learnt[key] = _SURE if wanted.any() else -_SURE, _by_terms(key, rows, sure)
     bias = tuple(bias for bias, _ in learnt.values())
-    return Classifier(size, terms, bias, {k: own for k, (_, own) in learnt.items()}, embedded)
+    return Classifier(size, terms, bias, {k: own for k, (_, own) in learnt.items()}, embeddings)
 
 
 def _positive(shares: Matrix, cover: float | None) -> NDArray[np.bool_]:

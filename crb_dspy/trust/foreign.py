@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,18 @@ def allow_weights(model: str, *, trust: bool) -> None:
         named = model.removeprefix("local/")
         claim = f"the program's file says to load the weights in {named}"
         consent.allowed(claim, *_server(model, None, None), given=trust)
+
+
+def allow_embeddings(models: Iterable[str], *, trust: bool) -> None:
+    """UserError unless there is or was trust in the models of embeddings that a file names."""
+    for model in models:
+        claim = f"the program's file says to load embeddings of {model}, from a folder or the hub"
+        consent.allowed(claim, "embeddings", model, given=trust)
+
+
+def agree_embeddings(model: str) -> None:
+    """Remember that this model of embeddings was chosen on this machine."""
+    consent.agree("embeddings", model)
 
 
 def allow_request(redirecting: Mapping[str, Any], *, trust: bool) -> None:

@@ -46,7 +46,7 @@ def readings(asked: Asked, cluster: Cluster, learnt: Learnt) -> tuple[list[list[
     gone or a cap reached: the cases that were answered up to then are kept.
     """
     cases, found = asked.cases, _kept(asked.path)
-    usage = Usage(asked=sum(map(len, found.values())))
+    usage, spent = Usage(asked=sum(map(len, found.values()))), ""
     left = [[n, case.id, dict(case.sections)] for n, case in enumerate(cases) if n not in found]
     items = [left[n : n + AT_ONCE] for n in range(0, len(left), AT_ONCE)]
     for _ in found:
@@ -68,8 +68,10 @@ def readings(asked: Asked, cluster: Cluster, learnt: Learnt) -> tuple[list[list[
                 file.write(as_json([number, row]) + "\n")
                 asked.progress()
             file.flush()
-            if spent := unasked(its["error"] for _, row in made["readings"] for its in row):
-                raise RunError(f"{spent}; what was answered is kept, the same command goes on")
+            # Other workers may still hold calls, and answers: the rest is soon through, unasked.
+            spent = spent or unasked(its["error"] for _, row in made["readings"] for its in row)
+    if spent:
+        raise RunError(f"{spent}; what was answered is kept, the same command goes on")
     return [found[n] for n in range(len(cases))], usage
 
 

@@ -178,7 +178,8 @@ def _worked(
             if time.monotonic() - shown > EVERY:
                 shown = time.monotonic()
                 _finish(out, done)
-            if ends:
+            # At a cap other workers may still hold calls and answers: what they began is written.
+            if "gone" in made:
                 break
     _finish(out, done)
     if ends:

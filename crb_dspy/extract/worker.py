@@ -92,11 +92,14 @@ class Task:
 class _Extractor:
     def __init__(self, task: Task) -> None:
         self._task, self._seat = task, Seat(task.order)
+        # The cap that was reached: no piece is begun after it.
+        self._spent = ""
 
     def __call__(self, plain: Mapping[str, Any]) -> dict[str, Any]:
         """Write a piece's file and return its counts, what it took, and what ended it, if so.
 
-        A file that is there already, since a worker was killed after it had written, is kept.
+        A file that is there already, since a worker was killed after it had written, is kept; none
+        is written of a piece that comes after a cap was reached.
         """
         piece = Piece.of(plain)
         made = self._made(piece)
@@ -107,6 +110,8 @@ class _Extractor:
         there = out.counts(piece.number)
         if there is not None and not piece.again:
             return {"counts": there, "usage": vars(Usage())}
+        if self._spent:
+            return {"spent": self._spent}
         before = meter.usage
         try:
             rows, unreadable = self._rows(piece)
@@ -115,8 +120,8 @@ class _Extractor:
         counts = counted(self._seat.parts, rows, unreadable)
         out.write(piece.number, rows, counts)
         forget()
-        spent = unasked(error for row in rows for error in row["errors"].values())
-        return {"counts": counts, "usage": vars(meter.usage - before), "spent": spent}
+        self._spent = unasked(error for row in rows for error in row["errors"].values())
+        return {"counts": counts, "usage": vars(meter.usage - before), "spent": self._spent}
 
     def _rows(self, piece: Piece) -> tuple[list[dict[str, Any]], set[str]]:
         seat, threads = self._seat, self._seat.settings.threads

@@ -32,7 +32,7 @@ def test_timelines_of_t2s2(tmp_path: Path) -> None:
     entry = {
         "id": "P1",
         "sections": {"Case report": "A man had fever for a day."},
-        "events": [["man", 0.0], ["fever", -24.0], ["fever", None]],
+        "events": [["\ufeffevent", "time"], ["man", 0.0], ["fever", -24.0], ["fever", None]],
     }
     path.write_text(json.dumps(entry))
     case = only(path, "t2s2")

@@ -54,7 +54,9 @@ def auto(
     if any(unit.support and not unit.support.asking for unit in part.units.values()):
         return part  # of what asks nothing, no prompt matters
     best, best_score = part, -1.0
-    for name in NAMES[:candidates]:
+    # Of what no sentences stand for, labels or timelines, there is no classifier to choose by.
+    names = NAMES if context.supports else tuple(PROMPTS)
+    for name in names[:candidates]:
         prompt = _made(name, part, train, context)
         if name == SILENT and prompt and not _told(prompt, validation, context):
             name = ASKED

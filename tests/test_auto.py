@@ -15,7 +15,9 @@ from crb_dspy.data.benchmarks import load
 from crb_dspy.data.cases import Case
 from crb_dspy.data.schema import load_schema
 from crb_dspy.data.splits import Split
-from optimizers.auto import NAMES
+from optimizers.auto import NAMES, PROMPTS
+from tests import mixed_data
+from tests.fake_server import serving
 from tests.made_run import home
 from tests.made_search import Run, made_plan, made_split, run
 from tests.scoring_reply import chance, scoring
@@ -151,3 +153,13 @@ def test_a_retrieving_program_is_taught_without_the_test_cases(tmp_path: Path) -
     kept = json.loads((clean / "program.json").read_text())["support"]
     assert kept["parts"]["GI"]["floor"] > 1
     assert any(found[:-1] for found in cells(clean).values())
+
+
+def test_parts_that_no_classifier_helps_try_other_prompts(tmp_path: Path) -> None:
+    with home(tmp_path) as place, serving(mixed_data.reply) as server:
+        schema, data = mixed_data.written(place.path, 16)
+        chosen = ["--set", f"schema={schema}", "--set", "categories=['Course','Findings']"]
+        place.compile(server, "--data", data, *chosen, "--force", "--set", "allow_leaks=true")
+        tried = {(row["part"], row["candidate"]) for row in place.rows("candidates.jsonl")}
+    assert {("Course", name) for name in tuple(PROMPTS)[:2]} <= tried
+    assert ("Findings", next(iter(PROMPTS))) not in tried

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,6 +87,15 @@ def test_a_text_is_asked_about_once_and_what_is_kept_has_an_end(
     assert vectors("m", ["fits", "fever", "qi"])[1] == one[0]
     assert len(embeddings._known) == 3
     assert vectors("m", []) == []
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_threads_take_nothing_from_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "_KEPT", 2)
+    texts = [[f"f{n}", f"q{n}"] for n in range(400)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda own: vectors("m", own), texts))
+    assert {tuple(own) for own in found} == {tuple(vectors("m", ["f", "q"]))}
 
 
 @pytest.mark.usefixtures("stand_in")

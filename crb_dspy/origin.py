@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from crb_dspy import command
 from crb_dspy.errors import UserError, explained
 from crb_dspy.models import parameters
 from crb_dspy.models.direct import PREFIX
 from crb_dspy.models.fleet import servers
-from crb_dspy.models.settings import Endpoint, Settings
+from crb_dspy.models.settings import NONE, Endpoint, Settings
+from crb_dspy.retrieval.support import asks
 from crb_dspy.trust import foreign
+
+# Calls that may be under way at once.
+_MOST = 256
 
 
 class Origin(Endpoint):
@@ -29,6 +33,13 @@ class Origin(Endpoint):
     schema_: str = Field(alias="schema")
     categories: list[str]
     scores: dict[str, float] = Field(default_factory=dict)
+    _asks: bool = PrivateAttr(default=True)
+
+    def of_parts(self, parts: Iterable[Any]) -> Origin:
+        """Return it as that of a program with these parts: where none asks, no model is reached."""
+        own = self.model_copy()
+        own._asks = asks(parts)
+        return own
 
     @field_validator("scores")
     @classmethod
@@ -61,19 +72,21 @@ class Origin(Endpoint):
     ) -> Settings:
         """Return how its own model is reached, or another one by the same settings.
 
-        `api_base` may be several servers of that model, or files that list them. `request`, `room`
-        (max_answer_tokens) and `timeout` (seconds) are what the command adds.
+        A program whose classifier stands in the model's place everywhere reaches none, whatever is
+        named. `api_base` may be several servers of that model, or files that list them. `request`,
+        `room` (max_answer_tokens) and `timeout` (seconds) are what the command adds.
 
         UserError if more or fewer calls may be under way than can be, and for a server or a key
         that nobody but the program's file names, unless there is or was `trust` in it.
         """
-        most = 256
-        if not 1 <= threads <= most:
-            raise UserError(f"--threads {threads}: from 1 to {most} calls may be under way")
+        if not 1 <= threads <= _MOST:
+            raise UserError(f"--threads {threads}: from 1 to {_MOST} calls may be under way")
+        if not self._asks:
+            return Settings(model=NONE, threads=threads)
         listed = servers(api_base)
         first, beside = next(iter(listed), None), tuple(listed[1:])
-        own: dict[str, Any] = {"threads": threads, "beside": beside}
-        own["api_base"] = first or self.api_base
+        at = first or self.api_base
+        own: dict[str, Any] = {"threads": threads, "beside": beside, "api_base": at}
         if model not in (None, self.model):
             own |= {"model": model, "api_base": first, "context": None, "api_key_env": None}
             own |= {"request": {}, "max_answer_tokens": None}

@@ -188,7 +188,8 @@ def load_program(name: str | Path, *, trust: bool = False) -> Saved:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             said = f"DSPy {document.dspy} wrote what this one cannot read or show"
             _refuse(path, f"{said}: {one_line(error, 100)}")
-    return Saved(_supported(path, program, document.support, trust=trust), schema, origin)
+    program = _supported(path, program, document.support, trust=trust)
+    return Saved(program, schema, origin.of_parts(program.parts.values()))
 
 
 def _supported(
@@ -268,11 +269,10 @@ def _table(path: Path) -> dict[str, Any]:
 
 
 def _foreign(table: object) -> str:
-    if not isinstance(table, dict):
-        return f"not a program of crb_dspy; name the {NAME} of a compile"
-    if "crb_dspy" in table:
+    known = table if isinstance(table, dict) else {}
+    if "crb_dspy" in known:
         return "written before programs had a format; compile again"
-    if "metadata" in table or any(isinstance(v, dict) and "signature" in v for v in table.values()):
+    if "metadata" in known or any(isinstance(v, dict) and "signature" in v for v in known.values()):
         return f"a plain DSPy state, without its program and schema; name the {NAME} of a compile"
     return f"not a program of crb_dspy; name the {NAME} of a compile"
 

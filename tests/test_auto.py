@@ -45,7 +45,8 @@ def test_every_part_meets_the_same_kinds_in_stages_and_what_each_brought_is_told
     found = searched(candidates=3)
     names = {key: {str(row["candidate"]) for row in found.candidates(key)} for key in KEYS}
     assert names["GI"] == names["GU"]
-    assert {"weighed with the classifier", *NAMES[:3]} <= names["GI"]
+    own = {"classifier alone, weighed", "weighed with the classifier"}
+    assert {*own, *NAMES[:3]} <= names["GI"]
     assert f"weighed with the classifier; {NAMES[0]}" in names["GI"]
     assert list(found.tuned.stages) == ["seed", "classifier", "prompts"]
     scores = list(found.tuned.stages.values())

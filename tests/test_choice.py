@@ -87,6 +87,25 @@ def test_candidates_that_all_harm_leave_the_seed() -> None:
     assert choice.expected == choice.seed == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("more", [-0.01, 0.0, 0.2])
+def test_a_model_is_asked_where_it_is_expected_to_gain_on_what_asks_none(more: float) -> None:
+    parts = [f"p{n}" for n in range(3)]
+    free = [Option(part, "alone", "alone", cells(0.3, 0.3), asks=False) for part in parts]
+    asking = [Option(part, "model", "model", cells(0.3 + more, 0.3 + more)) for part in parts]
+    seeds = {
+        part: [*(Halves(0.2, 1),) * 40, *(Halves(empty=0.2, n_empty=1),) * 40] for part in parts
+    }
+    choice = chosen([*free, *asking], seeds)
+    assert {pick.option.name for pick in choice.picks.values()} == {
+        "model" if more > 0 else "alone"
+    }
+    assert choice.expected == pytest.approx(0.5 + max(0.0, more), abs=0.02)
+    assert choice.seed == pytest.approx(0.2)
+    # Where what asks none loses, what asks has only the seed to beat.
+    bad = [Option(part, "alone", "alone", cells(-0.2, -0.1), asks=False) for part in parts]
+    assert len(chosen([*bad, *asking], seeds).picks) == len(parts)
+
+
 def test_what_was_given_up_informs_others_and_is_not_taken() -> None:
     gave_up = Option("a", "x", "x", cells(0.3, 0.3, 4), whole=False)
     seeds = {"a": [Halves(0.4, 1), Halves(empty=0.4, n_empty=1)] * 4}

@@ -16,6 +16,7 @@ from crb_dspy.errors import UserError
 from crb_dspy.export._seam import Export, lacking, prompts_of
 from crb_dspy.export.markdown import Markdown
 from crb_dspy.export.python import Python
+from crb_dspy.extract.__main__ import main as extract
 from crb_dspy.origin import Origin
 from crb_dspy.program import with_support
 from crb_dspy.retrieval.support import USES, Learnt, Support, learn, supports
@@ -107,6 +108,26 @@ def test_a_saved_program_finds_the_same_when_it_is_loaded(tmp_path: Path) -> Non
     assert loaded.program.parts["Neuro"].support is None
     again = write_program(tmp_path / "again.json", loaded)
     assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("silent", [("GI",), ("GI", "Neuro")])
+def test_a_program_that_asks_nothing_reaches_no_model(
+    tmp_path: Path, silent: tuple[str, ...]
+) -> None:
+    _, saved = saved_with(tmp_path)
+    alone = {k: saved.program.parts[k].with_support(part(2.0, 0.3).support) for k in silent}
+    tuned = replace(saved, program=saved.program.with_parts(alone))
+    origin = load_program(write_program(tmp_path / "tuned.json", tuned)).origin
+    # The file names no server that would have to be trusted; the command names one that is dead.
+    settings = origin.settings(None, "http://127.0.0.1:9/v1", 1)
+    assert (settings.model == "none") == (len(silent) == 2)
+    assert origin.model == "openai/x"
+    if len(silent) == 2:
+        report = tmp_path / "report.txt"
+        report.write_text(NEW.text)
+        asked = [str(tmp_path / "tuned.json"), "--input", str(report)]
+        assert extract([*asked, "--out", str(tmp_path / "found.jsonl")]) == 0
+        assert "severe vomiting" in (tmp_path / "found.jsonl").read_text()
 
 
 def test_a_damaged_classifier_is_refused_in_one_line(tmp_path: Path) -> None:

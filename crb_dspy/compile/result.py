@@ -12,6 +12,7 @@ from crb_dspy.compile.stages import Truth
 from crb_dspy.evaluation import figures
 from crb_dspy.evaluation.rows import Row, fully_asked, score_of
 from crb_dspy.models.meter import Usage
+from crb_dspy.retrieval.use import INSTEAD
 from crb_dspy.scoring.halves import total
 from crb_dspy.scoring.paper import PAPER
 from crb_dspy.tuning.choice import Choice
@@ -140,6 +141,9 @@ def told(result: Result) -> str:
     text = f"Without a model, on the same cases: {beside}"
     if better:
         text += f"; the tuned program does not beat the {better[-1]} and should not be deployed"
+    if alone := sum(row.reason.endswith(INSTEAD) for row in result.tuned):
+        cells = f"{alone} of {len(result.tuned)} cells"
+        text += f". In {cells} it asks no model: its classifier is expected to find as much"
     return f"{text}."
 
 

@@ -6,7 +6,7 @@ many examples; a model knows what belongs to the rare ones, and how to cut out a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -134,6 +134,11 @@ class Support:
         return self.learnt.views(case, key, self.use.sizes)
 
 
+def asks(parts: Iterable[Any]) -> bool:
+    """Say whether any of these parts ever asks its model."""
+    return any(part.support is None or part.support.asking for part in parts)
+
+
 # Few, since the more there are to choose from, the more of a choice is chance.
 USES: Mapping[str, Use] = {
     "classifier alone, sentences from 0.2": Use("sentences", Use.NEVER, 0.2),
@@ -146,6 +151,8 @@ USES: Mapping[str, Use] = {
     "only what is in the report": Use("sentences", 0.0, Use.NEVER),
 }
 
+# The classifier's own units weighed by what sentences say of their clauses, no model asked.
+ALONE = {"classifier alone, weighed": Use("sentences", Use.NEVER, Use.NEVER)}
 # The same where both are weighed, and the model is asked everywhere or only where there may be
 # something.
 WEIGHED: Mapping[str, Use] = {

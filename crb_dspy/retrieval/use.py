@@ -14,6 +14,8 @@ from crb_dspy.retrieval.weighing import Views, Weighing, apart
 # Sentences of a report that stand for it where nearest examples are sought.
 TELLING = 3
 GAP = "[...]"
+# Why a category is not asked about whose classifier is taken alone.
+INSTEAD = "not asked: the classifier stands in the place of the model"
 # What decides how the model is asked, whatever becomes of its quotes.
 ASKING = ("reads", "nearest", "empty", "pruned", "silence", "whether")
 
@@ -75,7 +77,7 @@ class Use:
     def why_silent(self, views: Views) -> str:
         """Return why a category is not asked about, "" if it is."""
         if not self.asking:
-            return "not asked: the classifier stands in the place of the model"
+            return INSTEAD
         wanted = [(self.size, self.floor)] + ([("sentences", self.reads)] if self.reads else [])
         for size, least in wanted:
             highest = max(views[size][1], default=0.0)

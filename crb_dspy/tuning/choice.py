@@ -15,11 +15,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from crb_dspy.recipe.context import BALANCES
+from crb_dspy.retrieval.support import asks
 from crb_dspy.scoring.halves import Halves, harmonic, total
 from crb_dspy.tuning.ledger import Ledger
 from crb_dspy.tuning.shrinkage import shrunk
@@ -47,6 +48,8 @@ class Option:
     gains: tuple[Halves, ...]
     # Whether it met all cases; one that was given up informs the others, but is not taken.
     whole: bool = True
+    # Whether the model is ever asked.
+    asks: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ def options_of(part: str, ledger: Ledger) -> list[Option]:
                 for case, own in seed.scores.items()
             ),
             whole=ledger.score(other.part) is not None,
+            asks=asks(other.part.units.values()),
         )
         for other in others
     ]
@@ -94,8 +98,43 @@ def kind_of(name: str) -> str:
 def chosen(options: Sequence[Option], seeds: Mapping[str, Iterable[Halves]]) -> Choice:
     """Choose for each part the option, or its seed, with which the whole is expected to score best.
 
-    `seeds` are what the seeds of all parts scored, case by case.
+    `seeds` are what the seeds of all parts scored, case by case. Options that ask no model cost
+    nothing, so they are chosen first; one that asks must then be expected to gain on that.
     """
+    cases = {part: list(own) for part, own in seeds.items()}
+    balance, taken = _taken([option for option in options if not option.asks], cases)
+    asking = [option for option in options if option.asks]
+    if asking:
+        gained = {part: option.gains for part, option in taken.items()}
+        # A gain is of the same cells, so that their number is not added.
+        start = {
+            part: [score - (Halves() - gain) for score, gain in zip(own, gained[part], strict=True)]
+            if part in gained
+            else own
+            for part, own in cases.items()
+        }
+        balance, more = _taken([_beyond(o, gained.get(o.part)) for o in asking], start)
+        named = {(option.part, option.name): option for option in asking}
+        taken |= {part: named[part, option.name] for part, option in more.items()}
+    table = _Table({part: total(own) for part, own in cases.items()})
+    known = {(b.option.part, b.option.name): b for b in table.beliefs(options)}
+    final = {part: known[part, option.name] for part, option in taken.items()}
+    picks = {part: table.pick(part, final, balance) for part in sorted(final)}
+    return Choice(picks, balance, table.score(()), table.score(final.values()))
+
+
+def _beyond(option: Option, gained: Sequence[Halves] | None) -> Option:
+    """Return an option with what it gains on one that is taken already."""
+    if not gained:
+        return option
+    pairs = zip(option.gains, gained, strict=True)
+    return replace(option, gains=tuple(gain - own for gain, own in pairs))
+
+
+def _taken(
+    options: Sequence[Option], seeds: Mapping[str, Sequence[Halves]]
+) -> tuple[float, dict[str, Option]]:
+    """Return what parts take of some options, and at which weight of the halves."""
     table = _Table({part: total(cases) for part, cases in seeds.items()})
     beliefs = table.beliefs(options)
     frontier = [(balance, table.best(beliefs, balance)) for balance in BALANCES]
@@ -106,8 +145,7 @@ def chosen(options: Sequence[Option], seeds: Mapping[str, Iterable[Halves]]) -> 
     balance, taken = max(climbed, key=lambda pair: round(table.score(pair[1].values()), 9))
     if table.chance(taken.values(), balance) < SHOWN:
         taken = {part: own for part, own in taken.items() if table.chance([own], balance) >= SURE}
-    picks = {part: table.pick(part, taken, balance) for part in sorted(taken)}
-    return Choice(picks, balance, table.score(()), table.score(taken.values()))
+    return balance, {part: own.option for part, own in taken.items()}
 
 
 @dataclass(frozen=True)

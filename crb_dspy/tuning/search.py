@@ -160,7 +160,8 @@ class Search:
         Parts that are not worth a search are tried too.
         """
         threads, cases = self.tuning.threads, self.sides.choose
-        self.supports.update(ways(learnt, seeds, cases, threads=threads, progress=progress))
+        known = (*self.sides.train, *cases)
+        self.supports.update(ways(learnt, seeds, cases, known, threads=threads, progress=progress))
         tried = {
             (name, use): with_support(part, support)
             for name, part in seeds.items()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crb_dspy.scoring.halves import Halves, harmonic, total
-from crb_dspy.tuning.choice import Option, chosen, kind_of
+from crb_dspy.tuning.choice import PRICE, Option, chosen, kind_of
 from crb_dspy.tuning.shrinkage import shrunk
 
 
@@ -87,7 +87,7 @@ def test_candidates_that_all_harm_leave_the_seed() -> None:
     assert choice.expected == choice.seed == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("more", [-0.01, 0.0, 0.2])
+@pytest.mark.parametrize("more", [-0.01, 0.0, 0.01, 0.2])
 def test_a_model_is_asked_where_it_is_expected_to_gain_on_what_asks_none(more: float) -> None:
     parts = [f"p{n}" for n in range(3)]
     free = [Option(part, "alone", "alone", cells(0.3, 0.3), asks=False) for part in parts]
@@ -97,9 +97,9 @@ def test_a_model_is_asked_where_it_is_expected_to_gain_on_what_asks_none(more: f
     }
     choice = chosen([*free, *asking], seeds)
     assert {pick.option.name for pick in choice.picks.values()} == {
-        "model" if more > 0 else "alone"
+        "model" if more > PRICE else "alone"
     }
-    assert choice.expected == pytest.approx(0.5 + max(0.0, more), abs=0.02)
+    assert choice.expected == pytest.approx(0.5 + (more if more > PRICE else 0), abs=0.02)
     assert choice.seed == pytest.approx(0.2)
     # Where what asks none loses, what asks has only the seed to beat.
     bad = [Option(part, "alone", "alone", cells(-0.2, -0.1), asks=False) for part in parts]

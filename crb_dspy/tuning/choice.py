@@ -32,6 +32,8 @@ UNSEEN = 0.5
 # nothing, and where parts are few, one that harms is not made up for by others. Where the whole is
 # as good as sure to gain, all that is expected to is taken.
 SURE, SHOWN = 0.6, 0.95
+# What asking the model must bring a cell, on average, where a classifier stands in its place.
+PRICE = 0.02
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,12 @@ def _beyond(option: Option, gained: Sequence[Halves] | None) -> Option:
     if not gained:
         return option
     pairs = zip(option.gains, gained, strict=True)
-    return replace(option, gains=tuple(gain - own for gain, own in pairs))
+    return replace(option, gains=tuple(gain - own - _price(gain) for gain, own in pairs))
+
+
+def _price(gain: Halves) -> Halves:
+    """Return what the cells of a gain must bring for the model to be asked about them."""
+    return Halves(PRICE * gain.n_filled, 0.0, PRICE * gain.n_empty)
 
 
 def _taken(

@@ -46,9 +46,10 @@ def auto(
 
     Tunes how a part uses a classifier, what it is shown, its demonstrations and its wording. The
     search has tried a classifier, learnt from the annotated cases, in place of the model and
-    weighed with it (with few answers as its gate, or joined): without a call. Here follow `candidates` prompts, made in the
-    same way for all parts, so that what they do to one tells of the others, each alone and with the
-    classifier. Costs (1 + candidates) x validation calls a part and none for reflection; `rounds`
+    weighed with it (with few answers as its gate, or joined): without a call. Here follow
+    `candidates` prompts, made in the same way for all parts, so that what they do to one tells of
+    the others, each alone and with the classifier. Costs (1 + candidates) x validation calls a part
+    and none for reflection; `rounds`
     of `gepa` follow, 3 where a reflection model is named.
     """
     if any(unit.support and not unit.support.asking for unit in part.units.values()):

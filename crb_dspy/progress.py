@@ -17,15 +17,15 @@ Tick = Callable[[], None]
 class Progress:
     """How far a phase has come: call it for a tick, `say` what is being done."""
 
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str, total: int, done: int = 0) -> None:
         self._label, self._total, self._said = label, total, ""
         self._started = self._shown = time.monotonic()
-        self._done = 0
-        self._bar = _bar(label, total) if sys.stderr.isatty() else None
+        self.done = done
+        self._bar = _bar(label, total, done) if sys.stderr.isatty() else None
 
     def __call__(self) -> None:
         """Count one tick."""
-        self._done += 1
+        self.done += 1
         if self._bar is not None:
             self._bar.update()
         elif (now := time.monotonic()) - self._shown >= EVERY:
@@ -48,21 +48,25 @@ class Progress:
 
     def _so_far(self) -> str:
         # A search may ask less than it could, so that its total is no goal.
-        return f"{self._label}: {self._done} of {max(self._done, self._total)}"
+        return f"{self._label}: {self.done} of {max(self.done, self._total)}"
 
     def _print(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _bar(label: str, total: int) -> Any:
+def _bar(label: str, total: int, done: int) -> Any:
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=label, unit="call", delay=2, smoothing=0.1, disable=False)
+    its = {"total": total, "initial": done, "desc": label, "unit": "call"}
+    return tqdm(**its, delay=2, smoothing=0.1, disable=False)
 
 
 @contextmanager
-def phase(label: str, total: int) -> Iterator[Progress]:
-    """Show on stderr how far `total` ticks have come; nothing for less than two seconds."""
-    progress = Progress(label, total)
+def phase(label: str, total: int, done: int = 0) -> Iterator[Progress]:
+    """Show on stderr how far `total` ticks have come, `done` of them already.
+
+    Nothing for less than two seconds.
+    """
+    progress = Progress(label, total, done)
     yield progress
     progress.close()

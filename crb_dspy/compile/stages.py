@@ -29,6 +29,8 @@ class Stages:
         self._meters, self._estimates = meters, estimates
         # Told of each stage that ended.
         self.ended: Callable[[str], None] = lambda name: None
+        # Ticks by stage: one that is entered again goes on counting.
+        self._done: dict[str, int] = {}
         # What was asked before the first stage was the check that the models answer.
         self._used = {("check", role): meter.usage for role, meter in meters.items()}
 
@@ -38,8 +40,9 @@ class Stages:
         before = {role: meter.usage for role, meter in self._meters.items()}
         try:
             most = sum(p.calls or 0 for p in self._estimates if p.name == name)
-            with phase(name, most) as progress:
+            with phase(name, most, self._done.get(name, 0)) as progress:
                 yield progress
+            self._done[name] = progress.done
         finally:
             for role, meter in self._meters.items():
                 used = self._used.get((name, role), Usage())

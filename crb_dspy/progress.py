@@ -57,8 +57,15 @@ class Progress:
 def _bar(label: str, total: int, done: int) -> Any:
     from tqdm import tqdm
 
-    its = {"total": total, "initial": done, "desc": label, "unit": "call"}
-    return tqdm(**its, delay=2, smoothing=0.1, disable=False)
+    return tqdm(
+        total=total,
+        initial=done,
+        desc=label,
+        unit="call",
+        delay=2,
+        smoothing=0.1,
+        disable=False,
+    )
 
 
 @contextmanager

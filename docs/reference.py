@@ -27,11 +27,16 @@ def on_files(files: Any, config: Any) -> Any:
         "reference/commands.md": commands(),
         "reference/settings.md": settings(),
         "reference/python.md": functions(),
-        **{page: (ROOT / source).read_text("utf-8") for page, source in ROOTED.items()},
+        **{page: rooted(ROOT / source) for page, source in ROOTED.items()},
     }
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def rooted(path: Path) -> str:
+    """Return a page that lies elsewhere, with its pictures where they lie seen from docs."""
+    return path.read_text("utf-8").replace("](../docs/", "](")
 
 
 def commands() -> str:

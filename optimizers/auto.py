@@ -49,8 +49,7 @@ def auto(
     weighed with it (with few answers as its gate, or joined): without a call. Here follow
     `candidates` prompts, made in the same way for all parts, so that what they do to one tells of
     the others, each alone and with the classifier. Costs (1 + candidates) x validation calls a part
-    and none for reflection; `rounds`
-    of `gepa` follow, 3 where a reflection model is named.
+    and none for reflection; `rounds` of `gepa` follow, 3 where a reflection model is named.
     """
     if any(unit.support and not unit.support.asking for unit in part.units.values()):
         return part  # of what asks nothing, no prompt matters

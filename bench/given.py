@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -23,9 +22,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from crb_dspy.command import Parser, run
 from crb_dspy.compile.config import read_experiment
 from crb_dspy.compile.plan import Plan, plan
 from crb_dspy.compile.stages import Stages
+from crb_dspy.errors import UserError, unknown
 from crb_dspy.evaluation import figures
 from crb_dspy.evaluation.asking import evaluate
 from crb_dspy.evaluation.rows import Row
@@ -39,25 +40,28 @@ NAMES = ("score", "nonempty_f1", "empty_agreement", "negation_recall")
 _LEARNT: dict[str, Learnt] = {}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+def main(arguments: list[str]) -> int:
+    parser = Parser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("systems", nargs="*")
     parser.add_argument("--predictions", required=True, type=Path)
-    parser.add_argument("--data", default="")
+    parser.add_argument("--data", default="$CRB_REAL_DATA/casereportbench/gold_24.jsonl")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     lines = options.predictions.read_text("utf-8").splitlines()
     known: dict[str, list[str]] = {}
     for line in lines:
         known.setdefault(json.loads(line)["system"], []).append(line)
     for system in options.systems or sorted(known):
+        if system not in known:
+            raise UserError(unknown("system", system, sorted(known)))
         found = result(known[system], options)
         if options.json:
             print(json.dumps({"system": system, **found}), flush=True)
             continue
         before, after = (" ".join(f"{found[side][n]:.3f}" for n in NAMES) for side in SIDES)
         print(f"{system:36}{before}  {after}  {' '.join(found['difference'])}", flush=True)
+    return 0
 
 
 SIDES = ("before", "after")
@@ -80,9 +84,8 @@ def result(lines: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
 
 
 def planned(predictions: str, options: argparse.Namespace) -> Plan:
-    real = Path(os.environ.get("CRB_REAL_DATA", "")) / "casereportbench" / "gold_24.jsonl"
     settings = {
-        "data": options.data or str(real),
+        "data": options.data,
         "categories": ["all"],
         "groups": GROUPS,
         "folds": options.folds,
@@ -110,4 +113,4 @@ def judged(experiment: Plan) -> tuple[list[Row], list[Row]]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

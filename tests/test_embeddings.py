@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,15 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from crb_dspy.data.benchmarks import load
 from crb_dspy.data.cases import Case
 from crb_dspy.data.kind import made
+from crb_dspy.data.schema import load_schema
 from crb_dspy.errors import UserError
+from crb_dspy.export._find import find
+from crb_dspy.export._make import Request, make
 from crb_dspy.files import as_json
 from crb_dspy.retrieval import embeddings
 from crb_dspy.retrieval.classifier import Classifier, see
 from crb_dspy.retrieval.embeddings import vectors
 from crb_dspy.retrieval.training import train
 from crb_dspy.saved import load_program
+from tests.export_trial import trial
 from tests.fake_server import serving
 from tests.made_run import home
 from tests.scoring_reply import sample
@@ -143,6 +149,24 @@ def test_a_program_tuned_with_them_names_their_model_and_is_opened_with_trust(
             load_program(path)
         load_program(path, trust=True)
         load_program(path)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_the_exported_script_finds_the_same_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sentence_transformers.py").write_text(STAND_IN, "utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with serving(sample()) as server, home(tmp_path) as place:
+        place.compile(server, *FEW, "--set", "embeddings=m", "--set", "options.candidates=0")
+        (path,) = Path("mlruns/out").glob("*/program.json")
+        cases = load("sample", load_schema("casereportbench")).cases[:3]
+        asked = Request(trial=trial(server, cases))
+        proof, _ = make(find("python"), load_program(path), tmp_path / "out", asked)
+    assert proof["cases"]["findings"] == "identical"
+    (table,) = (tmp_path / "out").rglob("classifier.json")
+    known = json.loads(table.read_text("utf-8"))["classifiers"]
+    assert {own["embeddings"] for own in known.values()} == {"m"}
 
 
 def test_what_cannot_be_had_is_said_before_the_first_call(

@@ -122,6 +122,29 @@ def test_silence_is_not_taken_where_it_costs_all_there_is_to_find() -> None:
     assert choice.expected > 0.2
 
 
+def test_a_gain_on_silence_is_told_as_likely_as_the_whole_makes_it() -> None:
+    """Though a model beside it, which is not taken, would have the halves weigh otherwise."""
+    chance = np.random.default_rng(3)
+    options = []
+    for part in range(4):
+        gains = [Halves(g, 1) for g in chance.normal(0.45, 0.3, 20)]
+        gains += [Halves(empty=-float(g < 0.5), n_empty=1) for g in chance.uniform(0, 1, 20)]
+        options.append(Option(f"p{part}", "classifier", "classifier", tuple(gains), asks=False))
+        less = (Halves(0.2, 1),) * 20 + (Halves(empty=-1, n_empty=1),) * 20
+        options.append(Option(f"p{part}", "model", "model", less))
+    silent = {f"p{n}": [Halves(0.0, 1)] * 20 + [Halves(empty=1, n_empty=1)] * 20 for n in range(4)}
+    picks = chosen(options, silent).picks
+    assert {pick.option.name for pick in picks.values()} == {"classifier"}
+    assert all(pick.gain > 0 and pick.chance > 0.5 for pick in picks.values())
+
+
+def test_where_nothing_is_to_be_found_a_chance_is_told_too() -> None:
+    gains = tuple(Halves(empty=g, n_empty=1) for g in (0.5, 0.4, 0.6, 0.5))
+    seed = [Halves(empty=0.2, n_empty=1)] * 4
+    (pick,) = chosen([Option("p", "silent", "silent", gains)], {"p": seed}).picks.values()
+    assert 0.5 < pick.chance <= 1
+
+
 @given(
     st.lists(
         st.tuples(

@@ -68,7 +68,6 @@ class Choice:
     """The picks by part (a part that keeps its seed has none), and the whole's expected score."""
 
     picks: Mapping[str, Pick] = field(default_factory=dict)
-    balance: float = 0.5
     seed: float = math.nan
     expected: float = math.nan
 
@@ -104,7 +103,7 @@ def chosen(options: Sequence[Option], seeds: Mapping[str, Iterable[Halves]]) -> 
     nothing, so they are chosen first; one that asks must then be expected to gain on that.
     """
     cases = {part: list(own) for part, own in seeds.items()}
-    balance, taken = _taken([option for option in options if not option.asks], cases)
+    taken = _taken([option for option in options if not option.asks], cases)
     asking = [option for option in options if option.asks]
     if asking:
         gained = {part: option.gains for part, option in taken.items()}
@@ -115,14 +114,14 @@ def chosen(options: Sequence[Option], seeds: Mapping[str, Iterable[Halves]]) -> 
             else own
             for part, own in cases.items()
         }
-        balance, more = _taken([_beyond(o, gained.get(o.part)) for o in asking], start)
+        more = _taken([_beyond(o, gained.get(o.part)) for o in asking], start)
         named = {(option.part, option.name): option for option in asking}
         taken |= {part: named[part, option.name] for part, option in more.items()}
     table = _Table({part: total(own) for part, own in cases.items()})
     known = {(b.option.part, b.option.name): b for b in table.beliefs(options)}
     final = {part: known[part, option.name] for part, option in taken.items()}
-    picks = {part: table.pick(part, final, balance) for part in sorted(final)}
-    return Choice(picks, balance, table.score(()), table.score(final.values()))
+    picks = {part: table.pick(part, final) for part in sorted(final)}
+    return Choice(picks, table.score(()), table.score(final.values()))
 
 
 def _beyond(option: Option, gained: Sequence[Halves] | None) -> Option:
@@ -138,10 +137,8 @@ def _price(gain: Halves) -> Halves:
     return Halves(PRICE * gain.n_filled, 0.0, PRICE * gain.n_empty)
 
 
-def _taken(
-    options: Sequence[Option], seeds: Mapping[str, Sequence[Halves]]
-) -> tuple[float, dict[str, Option]]:
-    """Return what parts take of some options, and at which weight of the halves."""
+def _taken(options: Sequence[Option], seeds: Mapping[str, Sequence[Halves]]) -> dict[str, Option]:
+    """Return what parts take of some options."""
     table = _Table({part: total(cases) for part, cases in seeds.items()})
     beliefs = table.beliefs(options)
     frontier = [(balance, table.best(beliefs, balance)) for balance in BALANCES]
@@ -152,7 +149,7 @@ def _taken(
     balance, taken = max(climbed, key=lambda pair: round(table.score(pair[1].values()), 9))
     if table.chance(taken.values(), balance) < SHOWN:
         taken = {part: own for part, own in taken.items() if table.chance([own], balance) >= SURE}
-    return balance, {part: own.option for part, own in taken.items()}
+    return {part: own.option for part, own in taken.items()}
 
 
 @dataclass(frozen=True)
@@ -229,18 +226,27 @@ class _Table:
 
     def score(self, taken: Iterable[_Belief]) -> float:
         """Return the expected score of the program with these options."""
-        halves = list(self.seed)
+        return harmonic(*self._halves(taken))
+
+    def _halves(self, taken: Iterable[_Belief]) -> tuple[float, float]:
+        first, second = self.seed
         for belief in taken:
             share = self.share[belief.option.part]
-            halves = [h + s * m for h, s, m in zip(halves, share, belief.mean, strict=True)]
-        return harmonic(*(h if math.isnan(h) else min(1.0, max(0.0, h)) for h in halves))
+            first += share[0] * belief.mean[0]
+            second += share[1] * belief.mean[1]
+        return _bounded(first), _bounded(second)
 
-    def pick(self, part: str, taken: Mapping[str, _Belief], balance: float) -> Pick:
+    def pick(self, part: str, taken: Mapping[str, _Belief]) -> Pick:
         """Return what a part takes and what the whole would lose without it."""
         belief = taken[part]
         others = [other for name, other in taken.items() if name != part]
         gain = self.score(taken.values()) - self.score(others)
-        return Pick(belief.option, gain, self.chance([belief], balance))
+        # What the halves weigh where the whole has come to: the slopes of a harmonic mean.
+        first, second = self._halves(taken.values())
+        both = first**2 + second**2
+        return Pick(
+            belief.option, gain, self.chance([belief], second**2 / both if both > 0 else 0.5)
+        )
 
     def chance(self, taken: Collection[_Belief], balance: float) -> float:
         """Return how probable it is that options of different parts gain together at a weight."""
@@ -257,6 +263,10 @@ class _Table:
         gain = sum(self.gain(belief, balance) for belief in taken)
         sure = gain / spread if spread else math.inf
         return 0.5 * (1 + math.erf(sure / math.sqrt(2)))
+
+
+def _bounded(half: float) -> float:
+    return half if math.isnan(half) else min(1.0, max(0.0, half))
 
 
 def _share(part: float, whole: float) -> float:

@@ -52,9 +52,9 @@ def main(arguments: list[str]) -> int:
     known: dict[str, list[str]] = {}
     for line in lines:
         known.setdefault(json.loads(line)["system"], []).append(line)
+    if missing := [system for system in options.systems if system not in known]:
+        raise UserError(unknown("system", missing[0], sorted(known)))
     for system in options.systems or sorted(known):
-        if system not in known:
-            raise UserError(unknown("system", system, sorted(known)))
         found = result(known[system], options)
         if options.json:
             print(json.dumps({"system": system, **found}), flush=True)

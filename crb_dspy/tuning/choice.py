@@ -240,13 +240,12 @@ class _Table:
         """Return what a part takes and what the whole would lose without it."""
         belief = taken[part]
         others = [other for name, other in taken.items() if name != part]
-        gain = self.score(taken.values()) - self.score(others)
-        # What the halves weigh where the whole has come to: the slopes of a harmonic mean.
         first, second = self._halves(taken.values())
+        gain = harmonic(first, second) - self.score(others)
+        # What the halves weigh where the whole has come to: the slopes of a harmonic mean.
         both = first**2 + second**2
-        return Pick(
-            belief.option, gain, self.chance([belief], second**2 / both if both > 0 else 0.5)
-        )
+        balance = second**2 / both if both > 0 else 0.5
+        return Pick(belief.option, gain, self.chance([belief], balance))
 
     def chance(self, taken: Collection[_Belief], balance: float) -> float:
         """Return how probable it is that options of different parts gain together at a weight."""

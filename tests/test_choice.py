@@ -113,6 +113,25 @@ def test_what_was_given_up_informs_others_and_is_not_taken() -> None:
     assert chosen([gave_up, Option("a", "y", "x", ())], seeds).picks["a"].option.name == "y"
 
 
+def test_what_was_chosen_earlier_is_told_by_what_is_known_now() -> None:
+    chance = np.random.default_rng(2)
+    seeds = {f"p{n}": [Halves(0.4, 1), Halves(empty=0.4, n_empty=1)] * 6 for n in range(4)}
+
+    def tried(kind: str, truth: float) -> list[Option]:
+        draws = chance.normal(truth, 0.3, (len(seeds), 6, 2))
+        gains = [
+            [g for a, b in own for g in (Halves(a, 1), Halves(empty=b, n_empty=1))] for own in draws
+        ]
+        return [Option(p, kind, kind, tuple(own)) for p, own in zip(seeds, gains, strict=True)]
+
+    first = tried("first", 0.2)
+    everything = [*first, *tried("worse", -0.1), *tried("worst", -0.2)]
+    then, now = chosen(first, seeds), chosen(first, seeds, everything)
+    assert [p.option for p in now.picks.values()] == [p.option for p in then.picks.values()]
+    assert now.expected != pytest.approx(then.expected, abs=0.001)
+    assert now.expected == pytest.approx(chosen(everything, seeds).expected)
+
+
 def test_silence_is_not_taken_where_it_costs_all_there_is_to_find() -> None:
     options = [Option(f"p{n}", "silent", "silent", cells(-0.4, 1.0)) for n in range(3)]
     seeds = {f"p{n}": [Halves(0.4, 1), Halves(empty=0.0, n_empty=1)] * 40 for n in range(3)}

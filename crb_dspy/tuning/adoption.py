@@ -68,14 +68,17 @@ def by_expectation(searched: Searched, cases: Sequence[Case]) -> Adopted:
 def _stages(
     searched: Searched, options: Sequence[Option], seeds: Seeds, choice: Choice
 ) -> dict[str, float]:
-    """Return what was expected of the whole after each stage of the search, the seed first."""
+    """Return what is expected of what each stage of the search would take, the seed first.
+
+    By all that was seen in the end: what a stage added is no change of mind about an earlier one.
+    """
     free = [option for option in options if option.name in searched.free]
     own = [option for option in options if not option.name.startswith("gepa ")]
     found = {"seed": choice.seed}
     if free:
-        found["classifier"] = chosen(free, seeds).expected
+        found["classifier"] = chosen(free, seeds, options).expected
     if len(own) > len(free):
-        found["prompts"] = chosen(own, seeds).expected
+        found["prompts"] = chosen(own, seeds, options).expected
     return found | ({"gepa": choice.expected} if len(own) < len(options) else {})
 
 

@@ -96,11 +96,16 @@ def kind_of(name: str) -> str:
     return re.sub(r"^\d+: |\s\d+$", "", name)
 
 
-def chosen(options: Sequence[Option], seeds: Mapping[str, Iterable[Halves]]) -> Choice:
+def chosen(
+    options: Sequence[Option],
+    seeds: Mapping[str, Iterable[Halves]],
+    known: Sequence[Option] = (),
+) -> Choice:
     """Choose for each part the option, or its seed, with which the whole is expected to score best.
 
     `seeds` are what the seeds of all parts scored, case by case. Options that ask no model cost
-    nothing, so they are chosen first; one that asks must then be expected to gain on that.
+    nothing, so they are chosen first; one that asks must then be expected to gain on that. What is
+    expected is told by all that is `known` (by default the options), which may be more by now.
     """
     cases = {part: list(own) for part, own in seeds.items()}
     taken = _taken([option for option in options if not option.asks], cases)
@@ -118,7 +123,7 @@ def chosen(options: Sequence[Option], seeds: Mapping[str, Iterable[Halves]]) -> 
         named = {(option.part, option.name): option for option in asking}
         taken |= {part: named[part, option.name] for part, option in more.items()}
     table = _Table({part: total(own) for part, own in cases.items()})
-    known = {(b.option.part, b.option.name): b for b in table.beliefs(options)}
+    known = {(b.option.part, b.option.name): b for b in table.beliefs(known or options)}
     final = {part: known[part, option.name] for part, option in taken.items()}
     picks = {part: table.pick(part, final) for part in sorted(final)}
     return Choice(picks, table.score(()), table.score(final.values()))

@@ -190,6 +190,13 @@ def test_runs_of_one_name_are_told_by_what_they_differ_in() -> None:
         "grouped / gepa (id3)",
         "grouped / gepa (id4)",
     ]
+    shown = [
+        run(1, "compile", optimizer="auto", few_shot="True"),
+        run(2, "compile", optimizer="none", few_shot="False"),
+        run(3, "compile", optimizer="none", few_shot="True"),
+    ]
+    assert labels(shown[:2]) == ["auto", "none"]
+    assert labels(shown) == ["auto / few-shot", "none / zero-shot", "none / few-shot"]
 
 
 def test_tables_are_written_with_the_same_numbers(

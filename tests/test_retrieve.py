@@ -202,6 +202,7 @@ def test_every_use_is_stored_whole_and_has_its_own_identity(use: Use, tmp_path: 
     assert write_program(tmp_path / "again.json", loaded).read_bytes() == path.read_bytes()
     others = {identity(saved(other).program.parts["GI"]) for other in VARIANTS.values()}
     assert len(others) == len(VARIANTS)
+    assert loaded.program.few_shot == bool(use.nearest)
     with fake_model(answered) as engine, fake_model(answered) as again:
         del engine
         for case in (NEW, LONG, QUIET):

@@ -21,6 +21,8 @@ from crb_dspy.tracking.store import fetch
 
 # What a run without a name of its own is told by, where runs differ in it.
 TELLING = ("program", "optimizer", "few_shot", "model", "seed")
+# Of what a value alone does not say.
+SAID = {"few_shot": {"True": "few-shot", "False": "zero-shot"}}
 SEED = ":seed"
 BESIDE = ("empty answer", "sentence classifier", COMMON, LEARNT)
 
@@ -132,16 +134,24 @@ def cells(run: Stored) -> list[dict[str, Any]]:
 
 
 def labels(runs: Sequence[Stored]) -> list[str]:
-    """Return the names of runs, or where names repeat what the runs differ in."""
+    """Return the names of runs, or where names repeat the fewest words that tell them apart."""
     names = [run.name for run in runs]
     if len(set(names)) == len(names):
         return names
-    values = {key: {run.params.get(key) for run in runs} for key in TELLING}
-    told = [key for key in TELLING if len(values[key]) > 1]
-    texts = [" / ".join(run.params.get(key, "-") for key in told) or run.name for run in runs]
+    told: tuple[str, ...] = ()
+    for key in TELLING:
+        more = (*told, key)
+        if len({_said(run, more) for run in runs}) > len({_said(run, told) for run in runs}):
+            told = more
+    texts = [_said(run, told) or run.name for run in runs]
     repeated = Counter(texts)
     pairs = zip(texts, runs, strict=True)
     return [text if repeated[text] == 1 else f"{text} ({run.id[:6]})" for text, run in pairs]
+
+
+def _said(run: Stored, keys: Sequence[str]) -> str:
+    values = ((key, run.params.get(key, "-")) for key in keys)
+    return " / ".join(SAID.get(key, {}).get(value, value) for key, value in values)
 
 
 def _all(stored: Sequence[Stored], experiment: str | None, baseline: Stored | None) -> list[Stored]:

@@ -43,8 +43,7 @@ def record(planned: Plan, run: Run, tuned: ExtractionProgram, result: Result) ->
     run.table("candidates.json", _candidates(result.candidates))
     if (told := _kinds(result))["category"]:
         run.table("kinds.json", told)
-    few_shot = any(unit.predict.demos for unit in tuned.parts.values())
-    run.batch(run.id, {"few_shot": few_shot}, {})
+    run.batch(run.id, {"few_shot": tuned.few_shot}, {})
     run.dataset(
         planned.schema.name,
         planned.loaded.fingerprint,

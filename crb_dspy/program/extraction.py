@@ -50,6 +50,12 @@ class ExtractionProgram(dspy.Module):  # type: ignore[misc]
         return {name: getattr(self, name) for name in self.names}
 
     @property
+    def few_shot(self) -> bool:
+        """Whether a part shows demonstrations: its own, or those nearest to the report."""
+        parts = self.parts.values()
+        return any(p.predict.demos or (p.support and p.support.use.showing) for p in parts)
+
+    @property
     def units(self) -> dict[str, Part]:
         """What a recipe that tunes the whole program at once can tune: the parts."""
         return self.parts

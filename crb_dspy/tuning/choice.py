@@ -123,8 +123,8 @@ def chosen(
         named = {(option.part, option.name): option for option in asking}
         taken |= {part: named[part, option.name] for part, option in more.items()}
     table = _Table({part: total(own) for part, own in cases.items()})
-    known = {(b.option.part, b.option.name): b for b in table.beliefs(known or options)}
-    final = {part: known[part, option.name] for part, option in taken.items()}
+    believed = {(b.option.part, b.option.name): b for b in table.beliefs(known or options)}
+    final = {part: believed[part, option.name] for part, option in taken.items()}
     picks = {part: table.pick(part, final) for part in sorted(final)}
     return Choice(picks, table.score(()), table.score(final.values()))
 

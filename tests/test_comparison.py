@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,6 +66,21 @@ def test_several_better_ones_are_counted_and_the_best_told() -> None:
     said = sentence(compared({f"s{n}": 0.05 * n for n in range(1, 5)} | {"same": 0.0}))
     assert said.startswith("4 of 5 strategies are better than plain: s4 by +0.200 (")
     assert said.endswith("and 1 more")
+
+
+def test_those_above_what_asks_no_model_are_named_if_not_all_are() -> None:
+    comparison = compared({f"s{n}": 0.05 * n for n in range(1, 6)})
+    scores = {s.label: s.score for s in comparison.board.strategies}
+
+    def above(label: str) -> str:
+        laid = replace(comparison.board, beside={"classifier": scores[label], "silence": 0.0})
+        return sentence(replace(comparison, board=laid)).partition(". Above the classifier, ")[2]
+
+    assert above("s3") == f"which asks no model ({scores['s3']:.3f}): s4, s5"
+    assert above("plain").endswith(": s1, s2, s3, and 2 more")
+    assert above("s5").endswith(": none")
+    lower = replace(comparison.board, beside={"silence": 0.0})
+    assert "Above" not in sentence(replace(comparison, board=lower))
 
 
 def test_worse_ones_are_named_too() -> None:

@@ -25,10 +25,8 @@ def sentence(comparison: Comparison) -> str:
     if len(better) == 1:
         text = f"{better[0].strategy.label} is better than {base} by {_evidence(better[0])}"
     elif better:
-        told = [f"{gain.strategy.label} by {_evidence(gain)}" for gain in better[:TOLD]]
-        more = f", and {len(better) - TOLD} more" if len(better) > TOLD else ""
-        text = f"{len(better)} of {len(gains)} strategies are better than {base}: "
-        text += ", ".join(told) + more
+        told = [f"{gain.strategy.label} by {_evidence(gain)}" for gain in better]
+        text = f"{len(better)} of {len(gains)} strategies are better than {base}: {_first(told)}"
     else:
         text = f"no strategy is shown to be better than {base} ({_reach(comparison)})"
     if worse:
@@ -36,17 +34,21 @@ def sentence(comparison: Comparison) -> str:
     return text + _undecided(comparison, better) + _unbeaten(comparison)
 
 
+def _first(told: Sequence[str]) -> str:
+    more = f", and {len(told) - TOLD} more" if len(told) > TOLD else ""
+    return ", ".join(told[:TOLD]) + more
+
+
 def _unbeaten(comparison: Comparison) -> str:
-    """Say which strategies a system that asks no model equals."""
+    """Say which strategies beat the best system that asks no model, if not all do."""
     board = comparison.board
     if not board.beside:
         return ""
     name, score = max(board.beside.items(), key=lambda pair: pair[1])
-    below = [s.label for s in board.strategies if s.score <= score]
-    if not below:
+    above = [s.label for s in board.strategies if s.score > score]
+    if len(above) == len(board.strategies):
         return ""
-    which = "none" if len(below) == len(board.strategies) else f"not {', '.join(below[:TOLD])}"
-    return f". Above the {name}, which asks no model ({score:.3f}): {which}"
+    return f". Above the {name}, which asks no model ({score:.3f}): {_first(above) or 'none'}"
 
 
 def _undecided(comparison: Comparison, better: Sequence[Gain]) -> str:
@@ -65,10 +67,9 @@ def _undecided(comparison: Comparison, better: Sequence[Gain]) -> str:
     told = [
         f"{gain.strategy.label} by {gain.difference.difference:+.3f} (Holm p = {gain.holm:.2g}"
         f"{_decisive(gain)})"
-        for gain in ahead[:TOLD]
+        for gain in ahead
     ]
-    more = f", and {len(ahead) - TOLD} more" if len(ahead) > TOLD else ""
-    return f". Ahead but undecided: {', '.join(told)}{more}"
+    return f". Ahead but undecided: {_first(told)}"
 
 
 def _decisive(gain: Gain) -> str:

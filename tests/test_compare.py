@@ -196,6 +196,8 @@ def test_runs_of_one_name_are_told_by_what_they_differ_in() -> None:
         run(3, "compile", optimizer="none", few_shot="True"),
     ]
     assert labels(shown[:2]) == ["auto", "none"]
+    both = [run(n, "compile", program=f"p{n}", optimizer=f"o{n}") for n in (1, 2)]
+    assert labels(both) == ["p1 / o1", "p2 / o2"]
     assert labels(shown) == ["auto / few-shot", "none / zero-shot", "none / few-shot"]
 
 

@@ -134,15 +134,15 @@ def cells(run: Stored) -> list[dict[str, Any]]:
 
 
 def labels(runs: Sequence[Stored]) -> list[str]:
-    """Return the names of runs, or where names repeat the fewest words that tell them apart."""
+    """Return the names of runs, or where names repeat what the runs differ in."""
     names = [run.name for run in runs]
     if len(set(names)) == len(names):
         return names
-    told: tuple[str, ...] = ()
-    for key in TELLING:
-        more = (*told, key)
-        if len({_said(run, more) for run in runs}) > len({_said(run, told) for run in runs}):
-            told = more
+    told = [key for key in TELLING if len({run.params.get(key) for run in runs}) > 1]
+    # Whether demonstrations are shown mostly follows from the optimizer, which then says more.
+    rest = [key for key in told if key != "few_shot"]
+    if len({_said(run, rest) for run in runs}) == len({_said(run, told) for run in runs}):
+        told = rest
     texts = [_said(run, told) or run.name for run in runs]
     repeated = Counter(texts)
     pairs = zip(texts, runs, strict=True)

@@ -13,10 +13,10 @@ _OWN = (
 # whose attributes categories become. A test compares this with the classes as installed.
 _MEMBERS = (
     "acall answers append append_instructions ask batch build callbacks chooses_sections "
-    "completions construct copy deepcopy delete demonstration dict dump_state equals fields "
-    "forward framed from_completions from_orm get get_lm get_lm_usage history input_fields inputs "
-    "insert inspect_history instruction instructions items json keys kinds labels load load_state "
-    "map_named_predictors max_tokens messages model_computed_fields model_config "
+    "completions construct copy deepcopy delete demonstration dict dump_state equals few_shot "
+    "fields forward framed from_completions from_orm get get_lm get_lm_usage history input_fields "
+    "inputs insert inspect_history instruction instructions items json keys kinds labels load "
+    "load_state map_named_predictors max_tokens messages model_computed_fields model_config "
     "model_construct model_copy model_dump model_dump_json model_extra model_fields "
     "model_fields_set model_json_schema model_parametrized_name model_post_init model_rebuild "
     "model_validate model_validate_json model_validate_strings mro named_parameters "

@@ -521,6 +521,31 @@ def test_an_answer_is_found_again_without_a_server(tmp_path: Path) -> None:
     assert later.meter.usage.calls == 0
 
 
+def test_a_slot_that_comes_free_goes_to_a_question_about_the_same_report() -> None:
+    asked: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def completion(**given: Any) -> Any:
+        asked.append(given["messages"][0]["content"].replace("\n", ""))
+        begun.set()
+        assert go_on.wait(60)
+        return reply()
+
+    answering, _ = engine(completion)
+    with ThreadPoolExecutor(3) as pool:
+        for number, report in enumerate(["first ", "second ", "first "]):
+            message = Message.user([TextPart(report), TextPart(f"question {number}")])
+            request = Request(model="m", messages=(message,), config=Config(temperature=1.0))
+            pool.submit(answering.complete, request)
+            assert begun.wait(60)
+            until = time.monotonic() + 60
+            waiting = answering.server._turns._waiting
+            while sum(map(len, waiting.values())) < number and time.monotonic() < until:
+                time.sleep(0.001)
+        go_on.set()
+    assert asked == ["first question 0", "first question 2", "second question 1"]
+
+
 def test_roles_are_counted_apart_on_one_server_with_one_set_of_slots(tmp_path: Path) -> None:
     with serving(delay=0.02) as server:
         task = Model(settings(server, threads=2), tmp_path)

@@ -149,7 +149,7 @@ class Engine:
         return lacks.without(given, (*self.server.learnt.lacking, *left))
 
     def _attempt(self, request: Request, phase: Phase, left: Sequence[str] = ()) -> Response:
-        with self.server.slot(partial(self.budget.check, phase)):
+        with self.server.slot(partial(self.budget.check, phase), _about(request)):
             try:
                 response = self._sent(request, phase, left)
             except Exception as error:

@@ -23,6 +23,7 @@ from crb_dspy.models import faults, http
 from crb_dspy.models.direct import Direct, reaches
 from crb_dspy.models.fleet import Fleet
 from crb_dspy.models.learnt import Learnt
+from crb_dspy.models.turns import Turns
 
 # Failures in a row, over all threads, after which it is asked whether a model is gone.
 PATIENCE = 12
@@ -78,9 +79,9 @@ class Server:
         beside: Sequence[str] = (),
     ) -> None:
         self._beside = beside
-        self._connect, self._free, self._timeout = connect, threads, timeout
+        self._connect, self._turns, self._timeout = connect, Turns(threads), timeout
         self._completion, self._model = completion, model
-        self._changed, self._connecting = threading.Condition(), threading.Lock()
+        self._changing, self._connecting = threading.Lock(), threading.Lock()
         self._arguments: Mapping[str, Any] | None = None
         self._failures = self._hung = 0
         self._failing_since = 0.0
@@ -149,20 +150,22 @@ class Server:
         return Direct(connected)
 
     @contextmanager
-    def slot(self, check: Check) -> Iterator[None]:
-        """Hold one of the slots, waiting until one is free and the server takes requests."""
-        with self._changed:
-            while (wait := self._resume - time.monotonic()) > 0 or not self._free:
-                self._alive(check)
-                self._changed.wait(min(wait, GLANCE) if wait > 0 else GLANCE)
-            self._alive(check)
-            self._free -= 1
+    def slot(self, check: Check, about: str = "") -> Iterator[None]:
+        """Hold one of the slots, waiting until one is free and the server takes requests.
+
+        `about` tells the report that is asked about: who waits has its turn by that (`Turns`).
+        """
+        turn = self._turns.take(about)
         try:
+            while not turn.wait(GLANCE):
+                self._alive(check)
+            while (wait := self._resume - time.monotonic()) > 0:
+                self._alive(check)
+                self._over.wait(min(wait, GLANCE))
+            self._alive(check)
             yield
         finally:
-            with self._changed:
-                self._free += 1
-                self._changed.notify()
+            self._turns.leave(turn)
 
     def pause(self, failed: int, check: Check) -> None:
         """Wait before another attempt, longer after each failed one, without a slot."""
@@ -178,7 +181,7 @@ class Server:
 
     def answered(self) -> None:
         """Note an answer: what failed before is forgotten."""
-        with self._changed:
+        with self._changing:
             self._failures = self._hung = 0
             self._failing.clear()
             self._refused_since = None
@@ -189,7 +192,7 @@ class Server:
         Returns why the model may be gone, if it was one too many; whoever is told asks something
         tiny, and says `gone` or `spared`. ModelGone if the server did nothing but refuse.
         """
-        with self._changed:
+        with self._changing:
             self.check()
             if isinstance(error, Unanswered):
                 return ""
@@ -202,12 +205,12 @@ class Server:
 
     def gone(self, reason: str) -> ModelGone:
         """Give the model up: what is returned is raised by all who ask from now on."""
-        with self._changed:
+        with self._changing:
             return self._end(reason)
 
     def spared(self) -> None:
         """Note that the model is well: what failed is to blame on what was asked."""
-        with self._changed:
+        with self._changing:
             self._blamed |= self._failing
             self._failing.clear()
             self._failures = self._hung = 0

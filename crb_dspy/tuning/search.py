@@ -236,8 +236,9 @@ class Search:
             if not room.why
         }
         found = {name: (part, "") for name, part in seeds.items()}
-        # More side by side would only wait for the same slots, and spoil the reuse of prompts.
-        pool = ThreadPoolExecutor(min(max(1, len(contexts)), self.tuning.threads))
+        # All side by side, so that a server computes a report once for all their questions; with
+        # one call at a time, which part a cap breaks off should not hang on chance.
+        pool = ThreadPoolExecutor(max(1, len(contexts)) if self.tuning.threads > 1 else 1)
         try:
             running = {
                 name: pool.submit(

@@ -410,7 +410,7 @@ def test_a_server_that_dies_in_the_middle_ends_all_threads_at_once(
     assert not [outcome for outcome in fine if isinstance(outcome, BaseException)]
     assert isinstance(dead[0], ModelGone)
     assert sum(isinstance(outcome, ModelGone) for outcome in dead) >= 61 - PATIENCE - 4
-    # While something tiny is asked, the other threads may go on.
+    # What began before something tiny was asked comes to its end.
     assert len(server.bodies) <= 20 + PATIENCE + 2 * 4 + 1
 
 

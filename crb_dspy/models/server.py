@@ -159,9 +159,10 @@ class Server:
         try:
             while not turn.wait(GLANCE):
                 self._alive(check)
-            while (wait := self._resume - time.monotonic()) > 0:
+            # Nobody begins while something tiny tells whether the model is there at all.
+            while (wait := self._resume - time.monotonic()) > 0 or self.doubting.locked():
                 self._alive(check)
-                self._over.wait(min(wait, GLANCE))
+                self._over.wait(min(wait, GLANCE) if wait > 0 else GLANCE)
             self._alive(check)
             yield
         finally:

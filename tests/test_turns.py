@@ -43,7 +43,7 @@ def test_then_to_a_report_that_nobody_asks_about_now() -> None:
     assert begun([again, fresh]) == ["b", "c"]
 
 
-def test_else_to_who_has_waited_longest() -> None:
+def test_else_to_the_report_that_was_waited_for_first() -> None:
     turns = Turns(3)
     first, *_ = [turns.take(about) for about in "abc"]
     waiting = [turns.take("c"), turns.take("b")]

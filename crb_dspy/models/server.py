@@ -150,7 +150,7 @@ class Server:
         return Direct(connected)
 
     @contextmanager
-    def slot(self, check: Check, about: str = "") -> Iterator[None]:
+    def slot(self, check: Check, about: str) -> Iterator[None]:
         """Hold one of the slots, waiting until one is free and the server takes requests.
 
         `about` tells the report that is asked about: who waits has its turn by that (`Turns`).

@@ -17,10 +17,10 @@ class Turn(threading.Event):
 class Turns:
     """Gives `free` slots away, one a turn.
 
-    A slot that comes free goes to who asks about the same report, else about a report that nobody
-    asks about now, else to who has waited longest: a server that keeps the last prompt of each of
-    its slots then computes a report once, also where the parts of a program are searched side by
-    side and each goes through the reports on its own.
+    A slot that comes free goes to who asks about the same report, else about the first that nobody
+    asks about now, else about the one that was waited for first: a server that keeps the last
+    prompt of each of its slots then computes a report once, also where the parts of a program are
+    searched side by side and each goes through the reports on its own.
     """
 
     def __init__(self, free: int) -> None:

@@ -70,7 +70,7 @@ def searched(slots: Slots, count: int, parts: int, reports: int, rounds: int) ->
         return asked.complete(Request(model="slots", messages=(text,), config=Config()))
 
     started = time.perf_counter()
-    with ThreadPoolExecutor(parts if count > 1 else 1) as pool:  # as the search does
+    with ThreadPoolExecutor(min(parts, count)) as pool:  # as the search does
         list(pool.map(rounds_of, range(parts)))
     return time.perf_counter() - started
 

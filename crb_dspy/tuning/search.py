@@ -236,9 +236,8 @@ class Search:
             if not room.why
         }
         found = {name: (part, "") for name, part in seeds.items()}
-        # All side by side, so that a server computes a report once for all their questions; with
-        # one call at a time, which part a cap breaks off should not hang on chance.
-        pool = ThreadPoolExecutor(max(1, len(contexts)) if self.tuning.threads > 1 else 1)
+        # More side by side would only wait for the same slots, and hold answers not yet stored.
+        pool = ThreadPoolExecutor(min(max(1, len(contexts)), self.tuning.threads))
         try:
             running = {
                 name: pool.submit(
